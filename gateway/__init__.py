@@ -1,0 +1,3 @@
+"""Metergate: continuous verification for networked measuring instruments."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Alarms, pure: conditions from verdicts and health, and the life of an alarm."""

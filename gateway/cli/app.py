@@ -1,0 +1,62 @@
+"""The application: finds the commands, and turns every error a person can meet into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+
+import typer
+
+import gateway
+from gateway.cli import commands
+from gateway.errors import MetergateError
+
+__all__ = ["build", "main"]
+
+
+def _version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"metergate {gateway.__version__}\n")
+        raise typer.Exit
+
+
+def build() -> typer.Typer:
+    """Return the application with every command of `gateway.cli.commands`; each module has `register(app)`."""
+    app = typer.Typer(
+        name="metergate",
+        help="Continuous verification for networked measuring instruments.",
+        epilog="Example: metergate demo",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+
+    @app.callback()
+    def root(
+        version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    ) -> None:
+        """Continuous verification for networked measuring instruments."""
+
+    for module in sorted(m.name for m in pkgutil.iter_modules(commands.__path__)):
+        importlib.import_module(f"{commands.__name__}.{module}").register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit: 0 fine, 1 a finding or refusal, 2 wrong use or unreadable input."""
+    try:
+        build()(args=arguments, prog_name="metergate")
+    except MetergateError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(error.exit_code) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        sys.stderr.write(f"cannot use{place}: {error.strerror or error}; check the path and its permissions\n")
+        raise SystemExit(2) from None

@@ -1,0 +1,1 @@
+"""Histories: one query over the places where readings are kept."""

@@ -1,0 +1,1 @@
+"""Metrology, pure: quantities, error model, baselines, legal limits, decisions."""

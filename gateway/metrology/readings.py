@@ -1,0 +1,97 @@
+"""What an instrument says: one reading, or the named reason why it could not be read (CONTRACTS §3).
+
+These are the only values that `collectors` and `gateway` share.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+__all__ = ["EVIDENCE", "READING_FIELDS", "Reading", "Refusal", "Why"]
+
+
+class Why(StrEnum):
+    """The closed list of reasons for quarantine."""
+
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+    DUPLICATE_KEY = "duplicate_key"
+    MISSING_FIELD = "missing_field"
+    UNKNOWN_FIELD = "unknown_field"
+    WRONG_TYPE = "wrong_type"
+    NOT_FINITE = "not_finite"
+    BAD_TIME = "bad_time"
+    FUTURE_TIME = "future_time"
+    UNKNOWN_UNIT = "unknown_unit"
+    WRONG_DIMENSION = "wrong_dimension"
+    UNKNOWN_DEVICE = "unknown_device"
+    UNKNOWN_CHANNEL = "unknown_channel"
+    UNKNOWN_PROFILE = "unknown_profile"
+    IDENTITY_MISMATCH = "identity_mismatch"
+    BAD_TOPIC = "bad_topic"
+    SEQUENCE_CONFLICT = "sequence_conflict"
+    AMBIGUOUS_CHECK = "ambiguous_check"
+    CHECKSUM = "checksum"
+
+
+EVIDENCE = ("check_weight", "reference_meter", "zero", "no_load", "self_test", "repeat_object")
+"""The evidence classes a check may name."""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One indication with its time, as the instrument sent it: units unconverted, nothing judged.
+
+    `time` is integer nanoseconds since 1970-01-01T00:00Z. `reference`, `reference_u` (expanded, k = 2) and the start
+    values are in `unit`. `power_factor` is signed: 1.0, 0.5 for `0.5i` (inductive), -0.8 for `0.8c` (capacitive).
+    `boot` is any text that changes at each start of the device. `source` is the index of the message in its batch and
+    `record` the index inside a pack (None for a single record): they lead back to the raw bytes.
+    """
+
+    device: str
+    channel: str
+    time: int
+    value: float
+    unit: str
+    reference: float | None = None
+    reference_u: float | None = None
+    standard: str | None = None
+    x: float | None = None
+    value_start: float | None = None
+    reference_start: float | None = None
+    seq: int | None = None
+    boot: str | None = None
+    stable: bool | None = None
+    flow_m3h: float | None = None
+    current_A: float | None = None
+    power_factor: float | None = None
+    phase: str | None = None
+    direction: str | None = None
+    temperature_C: float | None = None
+    evidence: str | None = None
+    clock_suspect: bool = False
+    source: int = 0
+    record: int | None = None
+
+
+READING_FIELDS = tuple(n for n in Reading.__struct_fields__ if n not in {"source", "record", "clock_suspect"})
+"""The fields of a reading in files (`time`), in contract order; in MQTT `ts` stands for `time`."""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A message, or one record of a pack, that could not be read: why, in words, and the bytes themselves.
+
+    `raw` is the record alone when it came in a pack, else None (the whole message is meant).
+    `device` and `channel` are what could still be made out.
+    """
+
+    reason: Why
+    detail: str
+    device: str | None = None
+    channel: str | None = None
+    source: int = 0
+    record: int | None = None
+    raw: bytes | None = None

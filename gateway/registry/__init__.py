@@ -1,0 +1,1 @@
+"""The registry: what is known of instruments, certificates and events."""

@@ -1,0 +1,1 @@
+"""Runtime: the only place with tasks and the clock."""
