@@ -1,0 +1,60 @@
+"""Drift judges: charts on standardised residuals z ~ N(0, 1) in control. Here is the contract of a detector.
+
+A detector is one file in this package that defines `DETECTOR`. It has no state of its own: `advance` takes the state
+of a chart and one z and returns the state after it, by additions, multiplications and comparisons only, so that a
+float and a float of an array see the same operations and give the same bits. A fresh chart is all zeros. A signal
+never resets a chart. `read` turns recorded states into statistics and limits, column by column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Detector", "Floats", "Readout", "Where"]
+
+Floats = npt.NDArray[np.float64]
+V = TypeVar("V")
+
+
+class Where(Protocol):
+    """Choose element by element: `np.where` for columns, a conditional expression for one float."""
+
+    def __call__(self, condition: Any, yes: Any, no: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readout:
+    """What a chart says at each check: signed statistic (one column or two), limit, signal; columns by contract name.
+
+    `nearness` is |statistic| / limit, for hysteresis; 1 is the limit.
+    """
+
+    columns: Mapping[str, Any]
+    signal: npt.NDArray[np.bool_]
+    nearness: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detector:
+    """One chart: its name, parameters, state columns, and the two pure functions that move and read it.
+
+    `parameters` names all parameters in contract order with their textbook value; `limit` is the one that a
+    false-alarm budget sets. `state` are float64 columns, `times` int64 columns (ns), advanced in that order.
+    `advance(where, z, time, parameters, state) -> state`, parameters without the limit.
+    `read(state columns, z, parameters, limit) -> Readout`.
+    `kind` is the alarm this chart speaks for: "drift", or "noisy" for a chart of the spread.
+    """
+
+    name: str
+    parameters: Mapping[str, float]
+    limit: str
+    state: tuple[str, ...]
+    times: tuple[str, ...] = ()
+    advance: Callable[[Where, Any, Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]
+    read: Callable[[Mapping[str, Any], Floats, Sequence[Floats], Floats], Readout]
+    kind: str = "drift"

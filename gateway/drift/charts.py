@@ -1,0 +1,122 @@
+"""The one implementation that moves every chart: live, replayed, recomputed.
+
+Checks are given channel by channel, each channel's in order. In round k the k-th check of every channel is charted at
+once as columns; where only few channels are left, their remaining checks go one by one as floats through the same
+`advance`. Both give the same bits, so cutting readings into other batches changes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import gateway.drift
+from gateway.drift import Detector, Floats
+
+__all__ = ["chart_dtype", "detectors", "run"]
+
+Ints = npt.NDArray[np.int64]
+
+WIDE = 12
+"""From this many channels on, a round as columns is cheaper than as floats (measured by `bench/charts.py`)."""
+
+
+@cache
+def detectors() -> tuple[Detector, ...]:
+    """Return every detector of the package, by name: adding one is adding a file."""
+    found = []
+    for module in pkgutil.iter_modules(gateway.drift.__path__):
+        detector = getattr(importlib.import_module(f"gateway.drift.{module.name}"), "DETECTOR", None)
+        if isinstance(detector, Detector):
+            found.append(detector)
+    names = [d.name for d in found]
+    if len(set(names)) != len(names):
+        raise ValueError(f"two detectors share a name: {names}")
+    return tuple(sorted(found, key=lambda d: d.name))
+
+
+def chart_dtype(charts: Sequence[Detector]) -> np.dtype[Any]:
+    """Return the layout of the state of these charts: one float64 or int64 per state column, `name_column`."""
+    fields = [(f"{d.name}_{f}", np.float64) for d in charts for f in d.state]
+    fields += [(f"{d.name}_{f}", np.int64) for d in charts for f in d.times]
+    return np.dtype(fields)
+
+
+def _pick(condition: Any, yes: Any, no: Any, /) -> Any:
+    return yes if condition else no
+
+
+def run(
+    charts: Sequence[Detector],
+    z: Floats,
+    time: Ints,
+    counts: Ints,
+    parameters: Mapping[str, Sequence[Floats]],
+    state: npt.NDArray[Any],
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Chart z and return (state after each check, state after each channel's last).
+
+    `z`, `time` (ns): one per check, channel after channel; `counts`: checks of each channel, all > 0;
+    `parameters`: per chart name one column per parameter but the limit, one value per channel;
+    `state`: structured, one row per channel, with at least the columns of `chart_dtype`; it is not changed.
+    """
+    dtype = chart_dtype(charts)
+    history = np.empty(len(z), dtype)
+    last = np.empty(len(counts), dtype)
+    order = np.argsort(-counts, kind="stable")
+    sorted_counts = counts[order]
+    firsts = (np.cumsum(counts) - counts)[order]
+    columns = [
+        (d, [p[order] for p in parameters[d.name]], [state[f"{d.name}_{f}"][order] for f in (*d.state, *d.times)])
+        for d in charts
+        if d.state or d.times
+    ]
+    narrow = int(sorted_counts[WIDE - 1]) if len(counts) >= WIDE else 0
+    _rounds(columns, z, time, sorted_counts, firsts, history, narrow)
+    _one_by_one(columns, z, time, sorted_counts, firsts, history, narrow)
+    last[order] = history[firsts + sorted_counts - 1]
+    return history, last
+
+
+_Columns = list[tuple[Detector, list[Floats], list[Any]]]
+
+
+def _rounds(
+    columns: _Columns, z: Floats, time: Ints, counts: Ints, firsts: Ints, history: npt.NDArray[Any], rounds: int
+) -> None:
+    """Chart the first `rounds` checks of the channels as columns; `columns` hold the state and are moved on."""
+    for k in range(rounds):
+        width = int(np.searchsorted(-counts, -k, side="left"))
+        rows = firsts[:width] + k
+        z_k, time_k = z[rows], time[rows]
+        for detector, parameters, state in columns:
+            after = detector.advance(np.where, z_k, time_k, [p[:width] for p in parameters], [s[:width] for s in state])
+            for name, old, new in zip((*detector.state, *detector.times), state, after, strict=True):
+                old[:width] = new
+                history[f"{detector.name}_{name}"][rows] = new
+
+
+def _one_by_one(
+    columns: _Columns, z: Floats, time: Ints, counts: Ints, firsts: Ints, history: npt.NDArray[Any], rounds: int
+) -> None:
+    """Chart what is left after `rounds`, channel by channel as floats."""
+    for i in range(int(np.searchsorted(-counts, -rounds, side="left"))):
+        first, end = int(firsts[i]) + rounds, int(firsts[i] + counts[i])
+        zs, times = z[first:end].tolist(), time[first:end].tolist()
+        for detector, parameters, state in columns:
+            chosen = tuple(float(p[i]) for p in parameters)
+            now = tuple(s[i].item() for s in state)
+            advance = detector.advance
+            states = []
+            for z_i, time_i in zip(zs, times, strict=True):
+                now = advance(_pick, z_i, time_i, chosen, now)
+                states.append(now)
+            names = (*detector.state, *detector.times)
+            for name, values in zip(names, zip(*states, strict=True), strict=True):
+                history[f"{detector.name}_{name}"][first:end] = values
