@@ -1,1 +1,52 @@
-"""Histories: one query over the places where readings are kept."""
+"""Histories: one query over the places where readings are kept. Here is the contract of a history store.
+
+A store answers a `Query` with raw rows or buckets, in time order, without a cap on rows (CONTRACTS §5, §6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+__all__ = ["BUCKET_FIELDS", "RAW_FIELDS", "RESOLUTIONS_NS", "Bucket", "History", "Query", "RawRow"]
+
+RAW_FIELDS = (
+    "time", "device", "channel", "value", "unit", "reference", "reference_u", "x", "seq", "boot", "stable", "quality",
+    "received_at", "late",
+)  # fmt: skip
+BUCKET_FIELDS = (
+    "time", "device", "channel", "unit", "n", "checks", "min", "max", "mean", "first", "last", "delta",
+    "worst_margin_percent", "completeness", "gaps", "quality",
+)  # fmt: skip
+
+RESOLUTIONS_NS = {"1m": 60 * 10**9, "1h": 3600 * 10**9, "1d": 86_400 * 10**9}
+
+RawRow = dict[str, object]
+"""One reading by `RAW_FIELDS`: times as RFC 3339 text, absent facts None."""
+Bucket = dict[str, object]
+"""One bucket by `BUCKET_FIELDS`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is asked: one device, all its channels or one, [start, end) in ns (None: open)."""
+
+    device: str
+    channel: str | None = None
+    start: int | None = None
+    end: int | None = None
+    zone: ZoneInfo = ZoneInfo("UTC")
+
+
+class History(Protocol):
+    """Where histories can be asked."""
+
+    def raw(self, query: Query) -> Iterator[RawRow]:
+        """Yield every stored reading, channel by channel in time order."""
+        ...
+
+    def buckets(self, query: Query, resolution: str) -> Iterator[Bucket]:
+        """Yield one bucket per stretch that holds readings: 1m and 1h aligned to UTC, 1d to the zone."""
+        ...

@@ -1,0 +1,83 @@
+"""Alarms in the ledger: how each stands, and every event of its life."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+import orjson
+
+from gateway.alarms.conditions import AlarmKind, Severity
+from gateway.alarms.life import Alarm, Happening
+from gateway.pipeline.happenings import Key, event_record
+
+__all__ = ["events", "find", "open_alarms", "put", "recorded"]
+
+_COLUMNS = (
+    "id, site, device, channel, kind, severity, raised_at, changed_at, cleared_at, evidence, text, reason, "
+    "acknowledged_at, acknowledged_by, acknowledged_reason, shelved_until, shelved_by, shelved_reason"
+)
+
+
+def put(connection: sqlite3.Connection, happenings: Iterable[Happening]) -> None:
+    """Write what happened: the alarm as it now stands, and the event."""
+    for h in happenings:
+        a = h.alarm
+        connection.execute(
+            f"INSERT OR REPLACE INTO alarm ({_COLUMNS}) VALUES ({', '.join('?' * 18)})",  # noqa: S608  constants only
+            (
+                a.id, a.site, a.device, a.channel, a.kind.value, a.severity.text, a.raised_at, a.changed_at, a.cleared_at,
+                orjson.dumps(dict(a.evidence)).decode(), a.text, a.reason, a.acknowledged_at, a.acknowledged_by,
+                a.acknowledged_reason, a.shelved_until, a.shelved_by, a.shelved_reason,
+            ),
+        )  # fmt: skip
+        connection.execute(
+            "INSERT INTO alarm_event (alarm, document) VALUES (?, ?)", (a.id, orjson.dumps(event_record(h)).decode())
+        )
+
+
+def _alarm(row: Sequence[object]) -> Alarm:
+    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    values["kind"] = AlarmKind(str(values["kind"]))
+    values["severity"] = Severity[str(values["severity"]).upper()]
+    values["evidence"] = json.loads(str(values["evidence"]))
+    return Alarm(**values)  # type: ignore[arg-type]  the columns are the fields
+
+
+def open_alarms(connection: sqlite3.Connection) -> dict[Key, Alarm]:
+    """Return the alarms that are not cleared, by (device, channel, kind)."""
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM alarm WHERE cleared_at IS NULL")  # noqa: S608  constants only
+    alarms = [_alarm(r) for r in rows]
+    return {(a.device or "", a.channel or "", a.kind): a for a in alarms}
+
+
+def find(
+    connection: sqlite3.Connection, *, only_open: bool = True, device: str | None = None, alarm: str | None = None
+) -> list[Alarm]:
+    """Return alarms, the gravest and newest first."""
+    rows = connection.execute(
+        f"""SELECT {_COLUMNS} FROM alarm
+            WHERE (NOT ?1 OR cleared_at IS NULL) AND (?2 IS NULL OR device = ?2) AND (?3 IS NULL OR id = ?3)""",  # noqa: S608
+        (only_open, device, alarm),
+    )
+    return sorted((_alarm(r) for r in rows), key=lambda a: (a.cleared_at is not None, -a.severity, -a.raised_at, a.id))
+
+
+def events(connection: sqlite3.Connection, after: int = 0, limit: int = 1000) -> list[tuple[int, str, str]]:
+    """Return alarm events in the order they were recorded: (number, alarm id, JSON)."""
+    return list(
+        connection.execute("SELECT id, alarm, document FROM alarm_event WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+    )
+
+
+def recorded(connection: sqlite3.Connection, device: str, channel: str) -> frozenset[tuple[str, str, int]]:
+    """Return (alarm id, transition, time in ns) of everything recorded of a channel's alarms."""
+    from gateway.metrology.instants import parse_rfc3339
+
+    rows = connection.execute(
+        "SELECT e.alarm, e.document FROM alarm_event e JOIN alarm a ON a.id = e.alarm WHERE a.device = ? AND a.channel = ?",
+        (device, channel),
+    )
+    found = [(alarm, json.loads(document)) for alarm, document in rows]
+    return frozenset((alarm, d["transition"], parse_rfc3339(d["time"])) for alarm, d in found)

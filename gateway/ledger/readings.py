@@ -1,0 +1,152 @@
+"""Readings and verdicts in the ledger: added in the order of arrival, found again by channel and time."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.pipeline.columns import Columns, Ints
+from gateway.pipeline.intake import Question
+
+__all__ = ["BEYOND", "Stored", "add_amendments", "add_readings", "find", "layout", "layout_id", "since"]
+
+BEYOND = 2
+"""The column `late` of a reading that came beyond the lateness horizon: stored, never charted."""
+
+_FIELDS = (
+    "channel", "time", "boot", "seq", "value", "reference", "reference_u", "x", "value_start", "reference_start",
+    "flow_m3h", "current_A", "power_factor", "temperature_C", "stable", "evidence", "clock", "standard", "phase",
+    "direction",
+)  # fmt: skip
+_SELECT = ", ".join(_FIELDS)
+_INSERT = (
+    f"INSERT INTO reading ({_SELECT}, received_at, late, quality, context, verdict) "  # noqa: S608  constants only
+    f"VALUES ({', '.join('?' * (len(_FIELDS) + 5))})"
+)
+_SINCE = f"""
+    SELECT {", ".join(f"r.{f}" for f in _FIELDS)}, r.id, COALESCE(a.context, r.context),
+           COALESCE(a.verdict, r.verdict), COALESCE(a.version, 0)
+    FROM reading r LEFT JOIN amendment a ON a.reading = r.id
+     AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
+    WHERE r.channel = ? AND r.time > ? AND r.late < 2"""  # noqa: S608  constants only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """Readings as stored, sorted, with their row ids and the verdict that holds (None: no check)."""
+
+    columns: Columns
+    ids: tuple[int, ...]
+    context: tuple[int | None, ...]
+    verdict: tuple[bytes | None, ...]
+    version: tuple[int, ...]
+
+
+def add_readings(
+    connection: sqlite3.Connection,
+    columns: Columns,
+    channel_ids: Ints,
+    received_at: Ints,
+    late: Ints,
+    quality: npt.NDArray[np.int8],
+    context: Sequence[int | None],
+    verdict: Sequence[bytes | memoryview | None],
+) -> None:
+    """Add readings in this order. `channel_ids` are the ledger's; NaN and -1 become NULL."""
+    c = columns
+    connection.executemany(
+        _INSERT,
+        zip(
+            channel_ids.tolist(), c.time.tolist(), c.boot.tolist(), _nullable(c.seq), c.value.tolist(),
+            c.reference.tolist(), c.reference_u.tolist(), c.x.tolist(), c.value_start.tolist(),
+            c.reference_start.tolist(), c.flow_m3h.tolist(), c.current_A.tolist(), c.power_factor.tolist(),
+            c.temperature_C.tolist(), _nullable(c.stable), _nullable(c.evidence), c.clock.tolist(),
+            c.standard.tolist(), c.phase.tolist(), c.direction.tolist(), received_at.tolist(), late.tolist(),
+            quality.tolist(), context, verdict, strict=True,
+        ),
+    )  # fmt: skip
+
+
+def _nullable(column: npt.NDArray[Any]) -> list[int | None]:
+    return [None if v < 0 else v for v in column.tolist()]
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], channel: int) -> Columns:
+    """Return rows of `_SELECT` as columns of the plan's channel `channel`."""
+    parts = list(zip(*rows, strict=True)) if rows else [()] * len(_FIELDS)
+    named = dict(zip(_FIELDS, parts, strict=False))
+
+    def texts(name: str) -> npt.NDArray[np.object_]:
+        column = np.empty(len(rows), object)
+        column[:] = named[name]
+        return column
+
+    def numbers(name: str) -> npt.NDArray[np.float64]:
+        return np.array(named[name], np.float64)
+
+    def whole(name: str, code: Any) -> npt.NDArray[Any]:
+        return np.array([-1 if v is None else v for v in named[name]], code)
+
+    return Columns(
+        channel=np.full(len(rows), channel, np.int64), time=np.array(named["time"], np.int64), value=numbers("value"),
+        reference=numbers("reference"), reference_u=numbers("reference_u"), x=numbers("x"),
+        value_start=numbers("value_start"), reference_start=numbers("reference_start"), flow_m3h=numbers("flow_m3h"),
+        current_A=numbers("current_A"), power_factor=numbers("power_factor"), temperature_C=numbers("temperature_C"),
+        seq=whole("seq", np.int64), stable=whole("stable", np.int8), evidence=whole("evidence", np.int8),
+        clock=np.array(named["clock"], np.bool_), boot=texts("boot"), standard=texts("standard"),
+        phase=texts("phase"), direction=texts("direction"),
+    )  # fmt: skip
+
+
+def find(connection: sqlite3.Connection, questions: Iterable[Question], channel_ids: Ints) -> list[Columns]:
+    """Answer each question: the channel's stored readings of that moment, or of that (boot, seq)."""
+    moment = f"SELECT {_SELECT} FROM reading WHERE channel = ? AND time = ?"  # noqa: S608  constants only
+    number = f"SELECT {_SELECT} FROM reading WHERE channel = ? AND seq = ? AND boot = ? AND boot IS NOT NULL AND seq IS NOT NULL"  # noqa: S608,E501  constants only
+    answers = []
+    for q in questions:
+        channel_id = int(channel_ids[q.channel])
+        rows = connection.execute(moment, (channel_id, q.time)).fetchall()
+        if q.boot is not None and q.seq >= 0:
+            rows += connection.execute(number, (channel_id, q.seq, q.boot)).fetchall()
+        answers.append(_columns(rows, q.channel))
+    return answers
+
+
+def since(connection: sqlite3.Connection, channel: int, channel_id: int, after: int) -> Stored:
+    """Return the channel's readings later than `after` (ns), sorted, with the verdict that holds for each."""
+    rows = connection.execute(_SINCE, (channel_id, after)).fetchall()
+    columns = _columns([r[: len(_FIELDS)] for r in rows], channel)
+    order = columns.sorted_rows().tolist()
+    n = len(_FIELDS)
+    return Stored(
+        columns=columns.take(order),
+        ids=tuple(rows[i][n] for i in order),
+        context=tuple(rows[i][n + 1] for i in order),
+        verdict=tuple(rows[i][n + 2] for i in order),
+        version=tuple(rows[i][n + 3] for i in order),
+    )
+
+
+def add_amendments(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, int, bytes, str, int]]) -> None:
+    """Add superseding verdicts: (reading, version, context, verdict, id of the one superseded, recorded_at)."""
+    connection.executemany("INSERT INTO amendment VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+
+def layout_id(connection: sqlite3.Connection, dtype: np.dtype[Any]) -> int:
+    """Return the number of this verdict layout, added if new."""
+    description = json.dumps(np.lib.format.dtype_to_descr(dtype))
+    connection.execute("INSERT OR IGNORE INTO layout (description) VALUES (?)", (description,))
+    return int(connection.execute("SELECT id FROM layout WHERE description = ?", (description,)).fetchone()[0])
+
+
+def layout(connection: sqlite3.Connection, number: int) -> np.dtype[Any]:
+    """Return the verdict layout of that number."""
+    description = connection.execute("SELECT description FROM layout WHERE id = ?", (number,)).fetchone()[0]
+    fields = [tuple(f) for f in json.loads(description)]
+    return np.dtype(fields)

@@ -1,0 +1,60 @@
+"""The registry as applied: every version of every document is kept, the newest holds."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from gateway.registry.model import DriftSettings
+
+__all__ = ["Document", "designed", "documents", "put", "put_designed", "version"]
+
+Document = tuple[str, str, bytes]
+"""(kind, id, canonical JSON)."""
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """Return a number that grows with every change of the registry or of designed limits."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'registry_version'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _bump(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """INSERT INTO meta VALUES ('registry_version', '1')
+           ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"""
+    )
+
+
+def documents(connection: sqlite3.Connection) -> list[Document]:
+    """Return the newest version of every document, in the order in which they first came."""
+    rows = connection.execute(
+        """SELECT r.kind, r.id, r.document FROM registry r
+           JOIN (SELECT MAX(version) AS newest, MIN(version) AS first FROM registry GROUP BY kind, id) v
+             ON v.newest = r.version ORDER BY v.first"""
+    )
+    return [(str(k), str(i), bytes(d)) for k, i, d in rows]
+
+
+def put(connection: sqlite3.Connection, new: Iterable[Document], at: int) -> None:
+    """Add versions of documents; `at` in ns."""
+    connection.executemany(
+        "INSERT INTO registry (kind, id, document, applied_at) VALUES (?, ?, ?, ?)", [(k, i, d, at) for k, i, d in new]
+    )
+    _bump(connection)
+
+
+def designed(connection: sqlite3.Connection) -> dict[tuple[str, str], DriftSettings]:
+    """Return the designed chart settings per (device, channel)."""
+    rows = connection.execute("SELECT device, channel, settings FROM designed")
+    return {(str(d), str(c)): json.loads(s) for d, c, s in rows}
+
+
+def put_designed(connection: sqlite3.Connection, settings: Mapping[tuple[str, str], DriftSettings], at: int) -> None:
+    """Keep designed chart settings until the next design; `at` in ns."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO designed VALUES (?, ?, ?, ?)",
+        [(d, c, json.dumps(s, sort_keys=True), at) for (d, c), s in settings.items()],
+    )
+    _bump(connection)

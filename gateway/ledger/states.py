@@ -1,0 +1,123 @@
+"""Where each channel stands: states, checkpoints, contexts and counters, committed with the readings behind them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.pipeline.columns import Ints
+from gateway.pipeline.intake import SEEN, Seen, fresh_seen
+from gateway.pipeline.plan import Plan
+from gateway.pipeline.state import States, dump, fresh, load
+
+__all__ = [
+    "Standing", "add_to_counters", "channel_ids", "checkpoint_before", "context_ids", "counters", "forget_checkpoints",
+    "put_checkpoints", "put_states", "standing",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """All channels of a plan as the ledger knows them; `stale` were judged by another plan than this."""
+
+    ids: Ints
+    seen: Seen
+    states: States
+    stale: Ints
+
+
+def channel_ids(connection: sqlite3.Connection, pairs: Sequence[tuple[str, str]]) -> Ints:
+    """Return the ledger's number of each (device, channel), added if new."""
+    known = {(d, c): i for i, d, c in connection.execute("SELECT id, device, channel FROM channel")}
+    missing = [p for p in pairs if p not in known]
+    if missing:
+        connection.executemany("INSERT INTO channel (device, channel) VALUES (?, ?)", missing)
+        known = {(d, c): i for i, d, c in connection.execute("SELECT id, device, channel FROM channel")}
+    return np.array([known[p] for p in pairs], np.int64)
+
+
+def standing(connection: sqlite3.Connection, plan: Plan) -> Standing:
+    """Return what the ledger knows of the plan's channels; unknown or unreadable states are fresh, and stale."""
+    ids = channel_ids(connection, [(f.device, f.channel) for f in plan.facts])
+    seen, states = fresh_seen(len(ids)), fresh(len(ids))
+    place = {int(i): n for n, i in enumerate(ids)}
+    stale = []
+    for channel, fingerprint, newest, boot, seq, blob in connection.execute("SELECT * FROM state"):
+        n = place.get(channel)
+        if n is None:
+            continue
+        seen[n] = np.array((newest, boot, seq), SEEN)
+        try:
+            states[n] = load([blob])[0]
+        except ValueError:
+            stale.append(n)
+            continue
+        if fingerprint != plan.fingerprints[n]:
+            stale.append(n)
+    return Standing(ids=ids, seen=seen, states=states, stale=np.array(stale, np.int64))
+
+
+def put_states(
+    connection: sqlite3.Connection, plan: Plan, ids: Ints, channels: Ints, states: States, seen: Seen
+) -> None:
+    """Write the states of `channels` (indexes in the plan; `states` row by row, `seen` and `ids` whole)."""
+    rows = zip(
+        ids[channels].tolist(),
+        [plan.fingerprints[i] for i in channels.tolist()],
+        seen["newest"][channels].tolist(),
+        seen["boot"][channels].tolist(),
+        seen["seq"][channels].tolist(),
+        dump(states),
+        strict=True,
+    )
+    connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+
+def put_checkpoints(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, bytes]]) -> None:
+    """Keep earlier states: (channel id, time of its last reading, state)."""
+    connection.executemany("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", rows)
+
+
+def checkpoint_before(connection: sqlite3.Connection, channel_id: int, time: int) -> tuple[int, bytes] | None:
+    """Return the latest earlier state whose last reading is before `time`: (its time, state)."""
+    row = connection.execute(
+        "SELECT time, state FROM checkpoint WHERE channel = ? AND time < ? ORDER BY time DESC LIMIT 1",
+        (channel_id, time),
+    ).fetchone()
+    return None if row is None else (int(row[0]), bytes(row[1]))
+
+
+def forget_checkpoints(connection: sqlite3.Connection, channel_id: int, from_time: int) -> None:
+    """Drop earlier states that a late reading or a changed plan has made stale."""
+    connection.execute("DELETE FROM checkpoint WHERE channel = ? AND time >= ?", (channel_id, from_time))
+
+
+def context_ids(connection: sqlite3.Connection, documents: Sequence[str]) -> list[int]:
+    """Return the number of each context document, added if new."""
+    numbers: dict[str, int] = {}
+    for document in documents:
+        if document not in numbers:
+            connection.execute("INSERT OR IGNORE INTO context (document) VALUES (?)", (document,))
+            row = connection.execute("SELECT id FROM context WHERE document = ?", (document,)).fetchone()
+            numbers[document] = int(row[0])
+    return [numbers[d] for d in documents]
+
+
+def add_to_counters(connection: sqlite3.Connection, amounts: Mapping[str, int]) -> None:
+    """Add to the named counters."""
+    connection.executemany(
+        "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = n + excluded.n",
+        [(name, n) for name, n in amounts.items() if n],
+    )
+
+
+def counters(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return all counters."""
+    found: dict[str, int] = dict.fromkeys(("received", "stored", "duplicate", "quarantined", "late"), 0)
+    found.update({str(name): int(n) for name, n in connection.execute("SELECT name, n FROM counter")})
+    return found
+
+

@@ -1,0 +1,291 @@
+"""The arithmetic of a check: error, reference uncertainty, baseline, zero correction (CONTRACTS §4), column by column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import IntFlag
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.metrology.units import convert_float
+from gateway.pipeline.columns import Columns, Floats, Ints
+from gateway.pipeline.plan import Plan
+from gateway.pipeline.state import States
+
+__all__ = ["FLAGS", "ZERO_WINDOW_NS", "Checks", "Flag", "check_columns", "epochs_of"]
+
+Bools = npt.NDArray[np.bool_]
+
+ZERO_WINDOW_NS = 600 * 10**9
+"""A zero check corrects the load checks of the 10 min after it."""
+
+
+class Flag(IntFlag):
+    """Flags of a verdict, in contract order; the closed list of CONTRACTS §4."""
+
+    NO_CERTIFICATE = 1 << 0
+    OUTSIDE_BASELINE = 1 << 1
+    AXIS_MISSING = 1 << 2
+    MPE_UNKNOWN = 1 << 3
+    RULE_PACK_UNVERIFIED = 1 << 4
+    LEARNING = 1 << 5
+    PROVISIONAL = 1 << 6
+    REFERENCE_U_UNKNOWN = 1 << 7
+    ZERO_REFERENCE = 1 << 8
+    ZERO_UNCORRECTED = 1 << 9
+    U_TOO_LARGE = 1 << 10
+    RESOLUTION_LIMITED = 1 << 11
+    CERTIFICATE_EXPIRED = 1 << 12
+    STANDARD_EXPIRED = 1 << 13
+    CONDITIONAL_PASS = 1 << 14
+    CONDITIONAL_FAIL = 1 << 15
+    AUTOCORRELATED = 1 << 16
+    UNSTABLE = 1 << 17
+    LATE = 1 << 18
+    BEYOND_LATENESS = 1 << 19
+    CLOCK = 1 << 20
+    COMMON_MODE = 1 << 21
+    CALIBRATION_MODE = 1 << 22
+
+
+FLAGS = tuple((flag, flag.name.lower()) for flag in Flag if flag.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checks:
+    """The checks among readings, in the channels' error units. `row` leads to the reading, `local` to the state."""
+
+    row: Ints
+    local: Ints
+    channel: Ints
+    time: Ints
+    epoch: Ints
+    indication: Floats
+    reference: Floats
+    reference_u: Floats
+    x: Floats
+    error: Floats
+    reference_u_error: Floats
+    rounding: Floats
+    resolution: Floats
+    baseline_error: Floats
+    baseline_U: Floats
+    baseline_k: Floats
+    residual: Floats
+    zero: Floats
+    corrected_indication: Floats
+    corrected_error: Floats
+    mpe: Floats
+    zero_reference: Bools
+    relative: Bools
+    flags: Ints
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+def epochs_of(plan: Plan, channel: Ints, time: Ints) -> Ints:
+    """Return the epoch that holds for each (channel, time)."""
+    first = plan.first_epoch[channel]
+    count = plan.epoch_count[channel]
+    epoch = first.copy()
+    for step in range(1, int(count.max(initial=1))):
+        following = first + np.minimum(step, count - 1)
+        epoch = np.where((step < count) & (time >= plan.e_start[following]), following, epoch)
+    return epoch
+
+
+def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: Ints) -> Checks:
+    """Return the checks among the readings with everything that does not depend on σ."""
+    row = np.flatnonzero(~np.isnan(c.reference))
+    channel, time, local, epoch = c.channel[row], c.time[row], local[row], epoch[row]
+    relative = plan.relative[channel]
+    indication, reference, started = _amounts(c, row)
+    flags = np.zeros(len(row), np.int64)
+    reference_u = _reference_u(plan, c, row, reference, flags)
+    zero_reference = relative & (reference == 0.0)
+    scale = np.where(relative & ~zero_reference, 100.0 / np.where(reference == 0.0, 1.0, np.abs(reference)), 1.0)
+    error = _error(indication, reference, relative & ~zero_reference)
+    resolution = plan.resolution[channel]
+    rounding = np.where(started, resolution / np.sqrt(6.0), resolution / np.sqrt(12.0)) * scale
+    x, flow, current = _axes(plan, c, row, channel, indication, reference)
+    base, base_u, base_k = _baseline(plan, c, row, channel, epoch, x, flags)
+    zero, corrected = _zero_correction(plan, states, c, row, local, channel, time, indication, reference, flags)
+    corrected_error = np.where(
+        np.isnan(zero), error, _error(corrected, reference, relative & ~zero_reference)
+    )
+    mpe = _mpe(plan, c, row, epoch, reference, flow, current)
+    mpe[zero_reference] = np.nan
+    legal = plan.e_limits[epoch] >= 0
+    flags[legal & np.isnan(mpe) & ~zero_reference] |= Flag.MPE_UNKNOWN
+    flags[legal & plan.e_unverified[epoch]] |= Flag.RULE_PACK_UNVERIFIED
+    flags[np.isnan(reference_u)] |= Flag.REFERENCE_U_UNKNOWN
+    flags[zero_reference] |= Flag.ZERO_REFERENCE
+    flags[time >= plan.e_valid_to[epoch]] |= Flag.CERTIFICATE_EXPIRED
+    flags[c.stable[row] == 0] |= Flag.UNSTABLE
+    flags[c.clock[row]] |= Flag.CLOCK
+    base = np.where(zero_reference, np.nan, base)
+    return Checks(
+        row=row,
+        local=local,
+        channel=channel,
+        time=time,
+        epoch=epoch,
+        indication=indication,
+        reference=reference,
+        reference_u=reference_u,
+        x=x,
+        error=error,
+        reference_u_error=reference_u * scale,
+        rounding=rounding,
+        resolution=resolution * scale,
+        baseline_error=base,
+        baseline_U=np.where(zero_reference, np.nan, base_u),
+        baseline_k=base_k,
+        residual=error - base,
+        zero=zero,
+        corrected_indication=corrected,
+        corrected_error=corrected_error,
+        mpe=mpe,
+        zero_reference=zero_reference,
+        relative=relative,
+        flags=flags,
+    )
+
+
+def _error(indication: Floats, reference: Floats, relative: Bools) -> Floats:
+    """Return E = I - R, or 100 (I - R)/|R| %; its sign says in whose favour."""
+    difference = indication - reference
+    return np.where(relative, 100.0 * difference / np.where(relative, np.abs(reference), 1.0), difference)
+
+
+def _exact_difference(a: float, b: float) -> float:
+    return float(Decimal(repr(a)) - Decimal(repr(b)))
+
+
+def _amounts(c: Columns, row: Ints) -> tuple[Floats, Floats, Bools]:
+    """Return amount indicated and reference amount; differences of registers are taken as decimals."""
+    indication, reference = c.value[row].copy(), c.reference[row].copy()
+    started = ~np.isnan(c.value_start[row])
+    for i in np.flatnonzero(started).tolist():
+        indication[i] = _exact_difference(float(indication[i]), float(c.value_start[row[i]]))
+    for i in np.flatnonzero(~np.isnan(c.reference_start[row])).tolist():
+        reference[i] = _exact_difference(float(reference[i]), float(c.reference_start[row[i]]))
+    return indication, reference, started
+
+
+def _reference_u(plan: Plan, c: Columns, row: Ints, reference: Floats, flags: Ints) -> Floats:
+    """Return the expanded uncertainty of the reference (k = 2, in `unit`): as sent, else by the standard's certificate."""
+    out = c.reference_u[row].copy()
+    for i in np.flatnonzero(np.isnan(out) | (c.standard[row] != None)).tolist():  # noqa: E711  element by element
+        facts = plan.facts[int(c.channel[row[i]])]
+        name = c.standard[row[i]] or facts.standard
+        standard = plan.index.get((name, facts.channel), -1) if name else -1
+        if standard < 0:
+            continue
+        epoch = epochs_of(plan, np.array([standard]), c.time[row[i] : row[i] + 1])
+        if c.time[row[i]] >= plan.e_valid_to[epoch[0]]:
+            flags[i] |= Flag.STANDARD_EXPIRED
+        if np.isnan(out[i]):
+            x = convert_float(float(reference[i]), facts.unit, plan.facts[standard].unit)
+            _, U, k, _ = plan.curves.lookup(plan.e_curve[epoch], np.array([x]))
+            at_k2 = float(U[0]) * 2.0 / float(k[0])
+            if plan.relative[standard]:
+                out[i] = at_k2 * abs(float(reference[i])) / 100.0
+            elif not np.isnan(at_k2):
+                out[i] = convert_float(at_k2, plan.facts[standard].unit, facts.unit)
+    return out
+
+
+def _axes(
+    plan: Plan, c: Columns, row: Ints, channel: Ints, indication: Floats, reference: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return x of the baseline, flow (m³/h) and current (A); a given x stands for the missing axis value."""
+    axis = plan.axis[channel]
+    given, flow, current = c.x[row], c.flow_m3h[row], c.current_A[row]
+    natural = np.choose(axis, (reference, indication, flow, current))
+    x = np.where(np.isnan(given), natural, given)
+    return x, np.where(np.isnan(flow) & (axis == 2), x, flow), np.where(np.isnan(current) & (axis == 3), x, current)
+
+
+def _baseline(
+    plan: Plan, c: Columns, row: Ints, channel: Ints, epoch: Ints, x: Floats, flags: Ints
+) -> tuple[Floats, Floats, Floats]:
+    """Return baseline error, U and k at x; error 0 and U unknown without a certificate."""
+    curve = plan.e_curve[epoch].copy()
+    for i in np.flatnonzero(plan.e_conditional[epoch]).tolist():
+        said = (float(c.power_factor[row[i]]), c.phase[row[i]], c.direction[row[i]])
+        curve[i] = _matching(plan.conditions[int(epoch[i])], said)
+    base, base_u, base_k, _ = plan.curves.lookup(curve, x)
+    bare = ~plan.e_certified[epoch]
+    missing = ~bare & np.isnan(base)
+    flags[bare] |= Flag.NO_CERTIFICATE
+    flags[missing & np.isnan(x)] |= Flag.AXIS_MISSING
+    flags[missing & ~np.isnan(x)] |= Flag.OUTSIDE_BASELINE
+    return np.where(bare, 0.0, base), np.where(bare, np.nan, base_u), np.where(bare, np.nan, base_k)
+
+
+def _matching(
+    curves: tuple[tuple[tuple[float | None, str | None, str | None], int], ...],
+    said: tuple[float, str | None, str | None],
+) -> int:
+    """Return the curve whose stated conditions all hold, the one that states most; -1 when none does."""
+    fits = [
+        (sum(v is not None for v in key), -place)
+        for key, place in curves
+        if all(want is None or want == have for want, have in zip(key, said, strict=True))
+    ]
+    return -max(fits)[1] if fits else -1
+
+
+def _zero_correction(
+    plan: Plan,
+    states: States,
+    c: Columns,
+    row: Ints,
+    local: Ints,
+    channel: Ints,
+    time: Ints,
+    indication: Floats,
+    reference: Floats,
+    flags: Ints,
+) -> tuple[Floats, Floats]:
+    """Return E0 for load checks of scales that follow a zero check within 10 min, and the indication less E0."""
+    weighing = plan.weighing[channel]
+    if not weighing.any():
+        return np.full(len(row), np.nan), indication
+    is_zero = weighing & (reference == 0.0) & (c.stable[row] != 0)
+    place = np.maximum.accumulate(np.where(is_zero, np.arange(len(row)), -1))
+    inside = (place >= 0) & (channel[place] == channel)
+    zero_time = np.where(inside, time[place], states["zero_time"][local])
+    zero = np.where(inside, indication[place], states["zero"][local])
+    load = weighing & (reference != 0.0)
+    near = load & (zero_time > time - ZERO_WINDOW_NS - 1)
+    flags[load & ~near] |= Flag.ZERO_UNCORRECTED
+    corrected = indication.copy()
+    for i in np.flatnonzero(near & (zero != 0.0)).tolist():
+        corrected[i] = _exact_difference(float(indication[i]), float(zero[i]))
+    return np.where(near, zero, np.nan), corrected
+
+
+def _mpe(
+    plan: Plan, c: Columns, row: Ints, epoch: Ints, reference: Floats, flow: Floats, current: Floats
+) -> Floats:
+    """Return the MPE in the error unit; NaN where there is no limit or a condition it needs is missing."""
+    which = plan.e_limits[epoch]
+    mpe = np.full(len(row), np.nan)
+    for place in np.unique(which[which >= 0]).tolist():
+        m = which == place
+        single: Any = np.array([p is not None for p in c.phase[row[m]]], np.bool_)
+        mpe[m] = plan.limits[place].evaluate(
+            reference=reference[m],
+            flow_m3h=flow[m],
+            current_A=current[m],
+            power_factor=c.power_factor[row[m]],
+            single_phase=single,
+            temperature_C=c.temperature_C[row[m]],
+        )
+    return mpe

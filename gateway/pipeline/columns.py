@@ -1,0 +1,120 @@
+"""Readings as columns: what the core computes on, and what the ledger gives back.
+
+NaN stands for an absent number, -1 for an absent `seq`, `stable` or `evidence`, None for absent text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Columns", "Floats", "Ints", "Quality", "boot_code"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Texts = npt.NDArray[np.object_]
+
+
+class Quality(IntEnum):
+    """What is wrong with a reading as a signal; the first that applies, gravest first."""
+
+    GOOD = 0
+    UNSTABLE = 1
+    OUT_OF_RANGE = 2
+    LATE = 3
+    CLOCK = 4
+
+
+@lru_cache(maxsize=65_536)
+def boot_code(boot: str | None) -> int:
+    """Return 63 bits that stand for a boot in states and indexes; 0 for none."""
+    if boot is None:
+        return 0
+    return int.from_bytes(blake2b(boot.encode(), digest_size=8).digest(), "big") >> 1 or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Readings of known channels, in the channels' units; `channel` is the index in the plan.
+
+    Sorted by (channel, time, boot, seq, content) wherever they are judged.
+    """
+
+    channel: Ints
+    time: Ints
+    value: Floats
+    reference: Floats
+    reference_u: Floats
+    x: Floats
+    value_start: Floats
+    reference_start: Floats
+    flow_m3h: Floats
+    current_A: Floats
+    power_factor: Floats
+    temperature_C: Floats
+    seq: Ints
+    stable: npt.NDArray[np.int8]
+    evidence: npt.NDArray[np.int8]
+    clock: npt.NDArray[np.bool_]
+    boot: Texts
+    standard: Texts
+    phase: Texts
+    direction: Texts
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, rows: Any) -> Self:
+        """Return these rows, in this order."""
+        return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    @classmethod
+    def join(cls, parts: Sequence[Columns]) -> Self:
+        """Return all rows of all parts."""
+        return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
+
+    def content(self, row: int) -> tuple[object, ...]:
+        """Return what one reading says besides channel, time, boot and seq: equal content, equal reading.
+
+        Absent sorts before present; numbers compare as numbers, text as text.
+        """
+        parts: list[object] = []
+        for name in _NUMBERS:
+            number = float(getattr(self, name)[row])
+            parts.append((0, 0.0) if number != number else (1, number))  # noqa: PLR0124  NaN is absent
+        parts += [int(self.stable[row]), int(self.evidence[row])]
+        for name in _TEXTS:
+            text = getattr(self, name)[row]
+            parts.append((0, "") if text is None else (1, text))
+        return tuple(parts)
+
+    def order_key(self, row: int) -> tuple[object, ...]:
+        """Return the order of readings of one channel: time, boot, seq, then content; never arrival."""
+        return int(self.time[row]), self.boot[row] or "", int(self.seq[row]), self.content(row)
+
+    def sorted_rows(self) -> npt.NDArray[np.intp]:
+        """Return the rows by (channel, time, boot, seq, content)."""
+        order = np.lexsort((self.time, self.channel))
+        channel, time = self.channel[order], self.time[order]
+        equal = (channel[1:] == channel[:-1]) & (time[1:] == time[:-1])
+        if not equal.any():
+            return order
+        edges = np.flatnonzero(np.diff(np.concatenate(([0], equal.astype(np.int8), [0]))))
+        for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            tied = order[start : end + 1].tolist()
+            order[start : end + 1] = sorted(tied, key=self.order_key)
+        return order
+
+
+_NUMBERS = (
+    "value", "reference", "reference_u", "x", "value_start", "reference_start",
+    "flow_m3h", "current_A", "power_factor", "temperature_C",
+)  # fmt: skip
+_TEXTS = ("standard", "phase", "direction")

@@ -1,0 +1,232 @@
+"""Changes of conditions -> what happens to alarms, with evidence and a sentence made from codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any
+
+import numpy as np
+
+from gateway.alarms.conditions import RULES, AlarmKind, Severity, Transition
+from gateway.alarms.life import Alarm, Happening, alarm_id, move, state_of
+from gateway.metrology.instants import format_duration, format_instant
+from gateway.pipeline.columns import Columns
+from gateway.pipeline.judge import Judgement
+from gateway.pipeline.plan import Plan
+from gateway.pipeline.records import evidence_class
+from gateway.pipeline.state import States
+from gateway.pipeline.watch import Change
+
+__all__ = ["Key", "OpenAlarms", "event_record", "happen", "reconcile"]
+
+Key = tuple[str, str, AlarmKind]
+OpenAlarms = MutableMapping[Key, Alarm]
+Recorded = frozenset[tuple[str, str, int]]
+
+
+def happen(
+    plan: Plan,
+    changes: Iterable[Change],
+    columns: Columns | None,
+    judgement: Judgement | None,
+    standing: OpenAlarms,
+    recorded: Recorded = frozenset(),
+) -> list[Happening]:
+    """Return what the changes do to alarms, and move `standing` (the open ones) along.
+
+    `recorded` holds (alarm id, transition, time) of what is known already: judged again, it does not happen again.
+    """
+    out: list[Happening] = []
+    for change in changes:
+        facts = plan.facts[change.channel]
+        key = (facts.device, facts.channel, change.kind)
+        name = alarm_id(*key, change.since)
+        if (name, change.transition.value, change.time) in recorded:
+            continue
+        alarm = standing.get(key)
+        risen = change.transition is Transition.RAISED
+        if (risen and (alarm is None or alarm.id != name)) or (change.transition is Transition.ESCALATED and alarm is None):
+            if alarm is not None:
+                out.append(move(alarm, Transition.CLEARED, alarm.severity, change.time, "amended"))
+            happening = _raise(plan, change, name, columns, judgement)
+        elif alarm is None:
+            continue
+        else:
+            severity = Severity(change.level) if change.level else alarm.severity
+            happening = move(alarm, change.transition, severity, change.time, change.reason or _why(change))
+        out.append(happening)
+        if happening.transition is Transition.CLEARED:
+            standing.pop(key, None)
+        else:
+            standing[key] = happening.alarm
+    return out
+
+
+def reconcile(
+    plan: Plan, channels: Iterable[int], states: States, standing: OpenAlarms, *, amended: bool
+) -> list[Happening]:
+    """Return what must happen so that open alarms and conditions agree again; `states` are the plan's, whole.
+
+    An alarm whose condition late data undid is cleared as `amended`; a condition that stands without an alarm
+    (a person cleared it) raises a new one, dated by the channel's last reading.
+    """
+    out: list[Happening] = []
+    for channel in channels:
+        facts, state = plan.facts[channel], states[channel]
+        for kind in RULES:
+            key = (facts.device, facts.channel, kind)
+            alarm, level = standing.get(key), int(state[f"{kind}_level"])
+            if alarm is not None and (not level or (amended and alarm.raised_at != int(state[f"{kind}_since"]))):
+                out.append(move(alarm, Transition.CLEARED, alarm.severity, int(state["time"]), "amended"))
+                del standing[key]
+                alarm = None
+            if level and alarm is None:
+                since = int(state[f"{kind}_since"]) if amended else int(state["time"])
+                change = Change(
+                    channel=channel, kind=kind, transition=Transition.RAISED, level=level, time=since, since=since, row=-1
+                )
+                happening = _raise(plan, change, alarm_id(*key, since), None, None)
+                out.append(happening)
+                standing[key] = happening.alarm
+    return out
+
+
+def _why(change: Change) -> str | None:
+    return "back to normal" if change.transition is Transition.CLEARED else None
+
+
+def _raise(plan: Plan, change: Change, name: str, columns: Columns | None, judgement: Judgement | None) -> Happening:
+    facts = plan.facts[change.channel]
+    evidence = dict(change.evidence)
+    if columns is not None and judgement is not None and change.row >= 0:
+        evidence |= _evidence(plan, change, columns, judgement)
+    elif change.kind is AlarmKind.SILENT:
+        timeout = int(plan.timeout[change.channel])
+        evidence |= {"last_reading": format_instant(change.time - timeout), "timeout": format_duration(timeout)}
+    alarm = Alarm(
+        id=name,
+        site=facts.site,
+        device=facts.device,
+        channel=facts.channel,
+        kind=change.kind,
+        severity=Severity(change.level),
+        raised_at=change.time,
+        changed_at=change.time,
+        evidence=evidence,
+        text=_text(facts.device, facts.channel, change.kind, evidence),
+    )
+    return Happening(time=change.time, transition=Transition.RAISED, alarm=alarm)
+
+
+def _evidence(plan: Plan, change: Change, c: Columns, judgement: Judgement) -> dict[str, object]:
+    """Return the facts behind a raised alarm, from the reading that raised it."""
+    row, facts = change.row, plan.facts[change.channel]
+    found: dict[str, object] = {"reading": format_instant(int(c.time[row])), "value": float(c.value[row])}
+    if change.kind is AlarmKind.RANGE:
+        low, high = float(plan.low[change.channel]), float(plan.high[change.channel])
+        return found | {"range": [low, high], "unit": facts.unit}
+    if change.kind is AlarmKind.STUCK:
+        return found | {"unit": facts.unit}
+    if change.kind is AlarmKind.GAP:
+        return found | {"seq": int(c.seq[row]), "boot": c.boot[row]}
+    check = int(np.searchsorted(judgement.check_row, row))
+    if check == len(judgement.check_row) or judgement.check_row[check] != row:
+        return found
+    v = judgement.verdicts[check]
+    epoch = plan.epochs[int(v["epoch"])]
+    found |= {
+        "error": _number(v["error"]),
+        "error_unit": facts.error_unit,
+        "reference": _number(v["reference"]),
+        "baseline": epoch.certificate and epoch.certificate.id,
+        "standard": c.standard[row] or facts.standard,
+        "evidence": evidence_class(int(c.evidence[row]), facts.kind.value, float(v["reference"])),
+        "z": _number(v["z"]),
+    }
+    if change.kind is AlarmKind.MPE:
+        found |= {
+            "mpe": _number(v["mpe"]),
+            "U": _number(v["U"]),
+            "p_conforming": _number(v["p_conforming"]),
+            "margin_percent": _number(v["margin_percent"]),
+            "rule_pack": epoch.pack and epoch.pack.reference,
+        }
+    else:
+        found |= _chart_evidence(plan, change.kind, v)
+    return found
+
+
+def _chart_evidence(plan: Plan, kind: AlarmKind, v: Any) -> dict[str, object]:
+    """Return which charts signalled: statistic, limit, onset and size of the one furthest beyond its limit."""
+    signalled: list[tuple[float, str, float, float]] = []
+    for d in plan.charts:
+        if d.kind == kind.value and v[f"{d.name}_signal"]:
+            columns = [c for c in ("statistic", "upper", "lower") if f"{d.name}_{c}" in (v.dtype.names or ())]
+            statistic = max((float(v[f"{d.name}_{c}"]) for c in columns), key=abs)
+            limit = float(v[f"{d.name}_limit"])
+            signalled.append((abs(statistic) / limit, d.name, statistic, limit))
+    if not signalled:
+        return {"detectors": ["en"]}
+    _, name, statistic, limit = max(signalled)
+    found: dict[str, object] = {
+        "detectors": sorted(s[1] for s in signalled),
+        "statistic": statistic,
+        "limit": limit,
+        "chart": name,
+    }
+    if kind is AlarmKind.DRIFT and v["cusum_onset"]:
+        found |= {"onset": format_instant(int(v["cusum_onset"])), "size": _number(v["cusum_size"])}
+    return found
+
+
+def _number(value: Any) -> float | None:
+    number = float(value)
+    return None if np.isnan(number) else number
+
+
+def _text(device: str, channel: str, kind: AlarmKind, e: Mapping[str, object]) -> str:
+    """Return one English sentence made from the evidence."""
+    place = f"{device} {channel}"
+    if kind is AlarmKind.SILENT:
+        return f"{place}: no reading since {e.get('last_reading')}, expected within {e.get('timeout')}"
+    if kind is AlarmKind.STUCK:
+        return f"{place}: the value {_short(e.get('value'))} {e.get('unit', '')} does not change"
+    if kind is AlarmKind.RANGE:
+        return f"{place}: {_short(e.get('value'))} {e.get('unit', '')} is outside the range {e.get('range')}"
+    if kind is AlarmKind.GAP:
+        return f"{place}: readings are missing before seq {e.get('seq')}"
+    if kind is AlarmKind.MPE:
+        return (
+            f"{place}: error {_short(e.get('error'))} {e.get('error_unit', '')} against MPE "
+            f"{_short(e.get('mpe'))}, probably conforming with p = {_short(e.get('p_conforming'))}"
+        )
+    if "statistic" not in e:
+        return f"{place}: differs from its certificate ({kind})"
+    what = "spread" if kind is AlarmKind.NOISY else "error"
+    since = f", since about {e['onset']}, size {_short(e.get('size'))} sigma" if e.get("onset") else ""
+    return f"{place}: {what} has changed: {e['chart']} {_short(e['statistic'])} beyond {_short(e['limit'])}{since}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "unknown"
+
+
+def event_record(h: Happening) -> dict[str, object]:
+    """Return the alarm event of CONTRACTS §5."""
+    alarm = h.alarm
+    return {
+        "time": format_instant(h.time),
+        "alarm": alarm.id,
+        "site": alarm.site,
+        "device": alarm.device,
+        "channel": alarm.channel,
+        "kind": alarm.kind.value,
+        "transition": h.transition.value,
+        "state": state_of(alarm, h.time).value,
+        "severity": alarm.severity.text,
+        "evidence": dict(alarm.evidence),
+        "reason": h.reason,
+        "by": h.by,
+        "until": None if h.until is None else format_instant(h.until),
+        "text": alarm.text,
+    }

@@ -1,0 +1,316 @@
+"""Judge readings: verdicts for checks, states after, changes of conditions. One implementation, live and replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.alarms.conditions import HOLD, AlarmKind, Severity
+from gateway.drift import Readout
+from gateway.drift.charts import detectors, run
+from gateway.metrology.conformity import conformance_probability, decide, expanded_uncertainty, within
+from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
+from gateway.pipeline.columns import Columns, Floats, Ints
+from gateway.pipeline.learning import Learned, settle_phase_one
+from gateway.pipeline.plan import Plan
+from gateway.pipeline.state import CenterMode, States
+from gateway.pipeline.watch import NO_OPINION, Change, Signals, apply_conditions, hold_unless_calm, watch_signal
+
+__all__ = ["Judgement", "chart_columns", "judge", "verdict_dtype"]
+
+Bools = npt.NDArray[np.bool_]
+
+MAJOR_SHARE = 0.8
+"""|E| beyond this share of the MPE, confirmed by another check, is `major` (METROLOGY §5.7)."""
+CALM_SHARE = 0.72
+SURE = 0.95
+CALM_SURE = 0.99
+NOT_SURE = 0.05
+NEAR_LIMIT = 0.5
+"""A chart alarm falls only when every statistic is back within half of its limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What readings caused. `verdicts` has one row per check, `check_row` leads to its reading.
+
+    `states` has one row per channel of `channels`, after the last reading; `out_of_range` one value per reading.
+    """
+
+    channels: Ints
+    states: States
+    verdicts: npt.NDArray[Any]
+    check_row: Ints
+    out_of_range: Bools
+    changes: list[Change]
+
+
+@cache
+def chart_columns() -> tuple[tuple[str, str, Any], ...]:
+    """Return (chart, column, type) of everything charts report per check but `signal`, which follows from it."""
+    empty = np.zeros(0)
+    found: list[tuple[str, str, Any]] = []
+    for d in detectors():
+        state: dict[str, Any] = {name: empty for name in d.state}
+        state |= {name: np.zeros(0, np.int64) for name in d.times}
+        parameters = [empty] * (len(d.parameters) - 1)
+        columns = d.read(state, empty, parameters, empty).columns
+        found += [(d.name, name, np.asarray(v).dtype) for name, v in columns.items() if name != "signal"]
+    return tuple(found)
+
+
+@cache
+def verdict_dtype() -> np.dtype[Any]:
+    """Return the layout of a verdict as numbers; absent numbers are NaN, an absent onset is 0."""
+    fields: list[Any] = [
+        (name, np.float64)
+        for name in (
+            "indication", "reference", "reference_u", "x", "zero_error", "error", "U", "mpe", "margin",
+            "margin_percent", "p_conforming", "baseline_error", "baseline_U", "en", "residual", "sigma", "z",
+        )
+    ]  # fmt: skip
+    fields += [("conformity", np.int8), ("mode", np.int8), ("learned_sigma", np.bool_), ("charted", np.bool_)]
+    fields += [("epoch", np.int32), ("flags", np.int32)]
+    fields += [(f"{chart}_{column}", code) for chart, column, code in chart_columns()]
+    fields += [(f"{d.name}_signal", np.bool_) for d in detectors()]
+    return np.dtype(fields)
+
+
+def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) -> Judgement:
+    """Judge sorted readings of known channels.
+
+    `states`: one row per distinct channel of `columns`, ascending. With `alone` nothing is charted, watched or
+    remembered: the verdict of a reading beyond the lateness horizon.
+    """
+    channels, firsts, counts = np.unique(columns.channel, return_index=True, return_counts=True)
+    after = states.copy()
+    local = np.repeat(np.arange(len(channels)), counts)
+    epoch = epochs_of(plan, columns.channel, columns.time)
+    signals = watch_signal(plan, states, columns, firsts, counts)
+    checks = check_columns(plan, states, columns, local, epoch)
+    fit = ~checks.zero_reference & (columns.stable[checks.row] != 0) & ~signals.out_of_range[checks.row]
+    chartable = fit & ~np.isnan(checks.residual) & (not alone)
+    learned = settle_phase_one(plan, states, checks, chartable)
+    verdicts = _verdicts(plan, checks, learned)
+    if alone:
+        checks.flags[:] |= Flag.BEYOND_LATENESS
+        verdicts["flags"] = checks.flags
+        return Judgement(
+            channels=channels, states=after, verdicts=verdicts, check_row=checks.row,
+            out_of_range=signals.out_of_range, changes=[],
+        )  # fmt: skip
+    readouts = _chart(plan, checks, learned, verdicts)
+    verdicts["flags"] = checks.flags
+    asked, major, nearness = _check_wanted(plan, states, checks, learned, verdicts, readouts, fit)
+    wanted = {kind: _spread(column, checks.row, len(columns)) for kind, column in asked.items()}
+    started = _chapters_started(plan, states, checks, learned)
+    changes = apply_conditions(plan, after, columns, firsts, counts, signals, wanted, started)
+    _remember(after, columns, firsts, counts, signals)
+    _remember_checks(after, columns, checks, learned, verdicts, major, nearness, fit)
+    return Judgement(
+        channels=channels, states=after, verdicts=verdicts, check_row=checks.row,
+        out_of_range=signals.out_of_range, changes=changes,
+    )  # fmt: skip
+
+
+def _spread(column: npt.NDArray[np.int8], row: Ints, n: int) -> npt.NDArray[np.int8]:
+    out = np.full(n, NO_OPINION, np.int8)
+    out[row] = column
+    return out
+
+
+def _verdicts(plan: Plan, checks: Checks, learned: Learned) -> npt.NDArray[Any]:
+    """Fill everything but the charts (CONTRACTS §4)."""
+    v = np.zeros(len(checks), verdict_dtype())
+    U = expanded_uncertainty(checks.reference_u_error, learned.sigma)
+    size = np.abs(checks.corrected_error)
+    v["indication"], v["reference"], v["reference_u"] = checks.indication, checks.reference, checks.reference_u
+    v["x"], v["zero_error"], v["error"], v["U"], v["mpe"] = checks.x, checks.zero, checks.error, U, checks.mpe
+    v["margin"] = checks.mpe - size
+    with np.errstate(divide="ignore", invalid="ignore"):
+        v["margin_percent"] = 100.0 * (1.0 - size / checks.mpe)
+        v["en"] = checks.residual / np.sqrt(U * U + checks.baseline_U * checks.baseline_U)
+    v["p_conforming"] = conformance_probability(checks.corrected_error, checks.mpe, U / 2.0)
+    v["baseline_error"], v["baseline_U"] = checks.baseline_error, checks.baseline_U
+    v["residual"], v["sigma"], v["z"] = checks.residual, learned.sigma, learned.z
+    decision = decide(
+        plan.decision[checks.channel], checks.corrected_error, checks.mpe, U,
+        checks.corrected_indication, checks.reference, checks.relative,
+    )  # fmt: skip
+    v["conformity"] = decision.conformity
+    checks.flags[decision.conditional_pass] |= Flag.CONDITIONAL_PASS
+    checks.flags[decision.conditional_fail] |= Flag.CONDITIONAL_FAIL
+    checks.flags[U > checks.mpe / 3.0] |= Flag.U_TOO_LARGE
+    spare = learned.sigma * learned.sigma - checks.rounding * checks.rounding
+    coarse = (checks.resolution > 0.0) & (checks.resolution > 2.0 * np.sqrt(np.maximum(spare, 0.0)))
+    checks.flags[coarse & ~np.isnan(learned.sigma)] |= Flag.RESOLUTION_LIMITED
+    v["mode"], v["learned_sigma"] = learned.mode, learned.learned_sigma
+    v["epoch"] = checks.epoch
+    for chart, column, code in chart_columns():
+        if code == np.float64:
+            v[f"{chart}_{column}"] = np.nan
+    return v
+
+
+def _chart(plan: Plan, checks: Checks, learned: Learned, verdicts: npt.NDArray[Any]) -> dict[str, Readout]:
+    """Run the charts on every z there is; fill statistics and limits, and the units' chart states."""
+    rows = np.flatnonzero(~np.isnan(learned.z))
+    if not len(rows):
+        return {}
+    units, counts = np.unique(learned.unit_of[rows], return_counts=True)
+    channel = checks.channel[rows]
+    of_unit = channel[np.cumsum(counts) - counts]
+    parameters = {name: [p[of_unit] for p in ps] for name, ps in plan.parameters.items()}
+    history, last = run(plan.charts, learned.z[rows], checks.time[rows], counts, parameters, learned.unit_state[units])
+    for name in last.dtype.names or ():
+        learned.unit_state[name][units] = last[name]
+    provisional = learned.provisional[rows]
+    readouts: dict[str, Readout] = {}
+    verdicts["charted"][rows] = True
+    for d in plan.charts:
+        limit = np.where(provisional, plan.limit_provisional[d.name][channel], plan.limit[d.name][channel])
+        recorded = {f: history[f"{d.name}_{f}"] for f in (*d.state, *d.times)}
+        chosen = [p[channel] for p in plan.parameters[d.name]]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            readout = d.read(recorded, learned.z[rows], chosen, limit)
+        for column, values in readout.columns.items():
+            verdicts[f"{d.name}_{column}"][rows] = values
+        readouts[d.name] = readout
+    return readouts
+
+
+def _check_wanted(
+    plan: Plan,
+    states: States,
+    checks: Checks,
+    learned: Learned,
+    verdicts: npt.NDArray[Any],
+    readouts: dict[str, Readout],
+    fit: Bools,
+) -> tuple[dict[AlarmKind, npt.NDArray[np.int8]], Bools, Floats]:
+    """Return what each check asks of `drift`, `noisy` and `mpe`, who asked for `major`, and the charts' nearness."""
+    charted = verdicts["charted"]
+    rows = np.flatnonzero(charted)
+    signal = {k: np.zeros(len(checks), np.bool_) for k in ("drift", "noisy")}
+    near = {k: np.zeros(len(checks)) for k in ("drift", "noisy")}
+    for d in plan.charts:
+        if d.name in readouts:
+            signal[d.kind][rows] |= readouts[d.name].signal
+            near[d.kind][rows] = np.fmax(near[d.kind][rows], readouts[d.name].nearness)
+    coarse = (checks.flags & Flag.RESOLUTION_LIMITED) != 0
+    deaf = coarse & (learned.mode == CenterMode.CERTIFICATE)
+    drift = hold_unless_calm(signal["drift"] | learned.offset, near["drift"] > NEAR_LIMIT, Severity.WARNING)
+    drift[deaf] = 0
+    drift[~charted & ~learned.offset] = NO_OPINION
+    noisy = hold_unless_calm(signal["noisy"], near["noisy"] > NEAR_LIMIT, Severity.WARNING)
+    noisy[~charted] = NO_OPINION
+    mpe, major = _mpe_wanted(states, checks, verdicts, coarse, fit)
+    wanted = {AlarmKind.DRIFT: drift, AlarmKind.MPE: mpe, AlarmKind.NOISY: noisy}
+    return wanted, major, np.where(charted, near["drift"], 0.0)
+
+
+def _mpe_wanted(
+    states: States, checks: Checks, verdicts: npt.NDArray[Any], coarse: Bools, fit: Bools
+) -> tuple[npt.NDArray[np.int8], Bools]:
+    """Return the wanted level of `mpe`: critical at once, major when the check before asked for it too."""
+    error, mpe, p = checks.corrected_error, checks.mpe, verdicts["p_conforming"]
+    judged = fit & ~np.isnan(mpe)
+    beyond = judged & ~within(error, mpe, checks.corrected_indication, checks.reference, checks.relative)
+    size = np.abs(error)
+    critical = beyond & (p < NOT_SURE)
+    unsure = (p < SURE) & ~coarse
+    major = judged & (unsure | (size > MAJOR_SHARE * mpe) | beyond)
+    confirmed = major & _previous_major(states, checks, judged, major)
+    hold = (size > CALM_SHARE * mpe) | ((p < CALM_SURE) & ~coarse)
+    wanted = np.where(critical, Severity.CRITICAL, np.where(confirmed, Severity.MAJOR, np.where(hold, HOLD, 0)))
+    return np.where(judged, wanted, NO_OPINION).astype(np.int8), major
+
+
+def _previous_major(states: States, checks: Checks, judged: Bools, major: Bools) -> Bools:
+    """Return, for each judged check, whether the judged check before it in its channel asked for major."""
+    before = np.zeros(len(checks), np.bool_)
+    rows = np.flatnonzero(judged)
+    if not len(rows):
+        return before
+    local = checks.local[rows]
+    first = np.append(True, local[1:] != local[:-1])
+    previous = np.append(False, major[rows][:-1])
+    previous[first] = states["major"][local[first]]
+    before[rows] = previous
+    return before
+
+
+def _chapters_started(plan: Plan, states: States, checks: Checks, learned: Learned) -> dict[int, str]:
+    """Return the readings at which a channel enters another chapter, with the reason for what falls there."""
+    rows = np.flatnonzero(learned.unit_of >= 0)
+    if not len(rows):
+        return {}
+    unit = learned.unit_of[rows]
+    first = np.append(True, unit[1:] != unit[:-1])
+    started: dict[int, str] = {}
+    for row in rows[first].tolist():
+        chapter = plan.e_chapter[checks.epoch[row]]
+        local = checks.local[row]
+        same_unit_before = states["chapter"][local] == chapter
+        if not same_unit_before and (states["chapter"][local] != 0 or chapter > 1):
+            epoch = plan.epochs[int(checks.epoch[row])]
+            started[int(checks.row[row])] = "new_segment" if epoch.segment == epoch.start else "new_baseline"
+    return started
+
+
+def _remember(after: States, c: Columns, firsts: Ints, counts: Ints, signals: Signals) -> None:
+    """Keep each channel's last reading as a signal."""
+    last = firsts + counts - 1
+    after["time"], after["value"] = c.time[last], c.value[last]
+    after["readings"] += counts
+    after["same_n"], after["same_since"] = signals.same_n[last], signals.same_since[last]
+    after["boot"], after["seq"] = signals.boot[last], c.seq[last]
+
+
+def _remember_checks(
+    after: States,
+    c: Columns,
+    checks: Checks,
+    learned: Learned,
+    verdicts: npt.NDArray[Any],
+    major: Bools,
+    nearness: Floats,
+    fit: Bools,
+) -> None:
+    """Keep each channel's Phase I, charts, last zero and last check."""
+    kept = ("chapter", "n", "mode", "mean", "m2", "sigma", "centre", "offset")
+    charts = [n for n in learned.unit_state.dtype.names or () if n.split("_")[0] in {d.name for d in detectors()}]
+    last_unit = np.flatnonzero(np.append(learned.unit_local[1:] != learned.unit_local[:-1], True))
+    last_unit = last_unit[: len(learned.unit_local)]
+    for name in (*kept, *charts):
+        after[name][learned.unit_local[last_unit]] = learned.unit_state[name][last_unit]
+    if not len(checks):
+        return
+    locals_, index = _last_of(checks.local, np.arange(len(checks)))
+    after["check_time"][locals_] = checks.time[index]
+    after["error"][locals_] = checks.error[index]
+    after["margin_percent"][locals_] = verdicts["margin_percent"][index]
+    after["conformity"][locals_] = verdicts["conformity"][index]
+    np.add.at(after["checks"], checks.local, 1)
+    charted = np.flatnonzero(verdicts["charted"])
+    locals_, index = _last_of(checks.local[charted], charted)
+    after["nearness"][locals_] = nearness[index]
+    judged = np.flatnonzero(~np.isnan(checks.mpe) & fit)
+    locals_, index = _last_of(checks.local[judged], judged)
+    after["major"][locals_] = major[index]
+    zero = np.flatnonzero((checks.reference == 0.0) & (c.stable[checks.row] != 0))
+    locals_, index = _last_of(checks.local[zero], zero)
+    after["zero_time"][locals_], after["zero"][locals_] = checks.time[index], checks.indication[index]
+
+
+def _last_of(local: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct channels of sorted rows and the last row of each."""
+    if not len(local):
+        return local, rows
+    last = np.append(local[1:] != local[:-1], True)
+    return local[last], rows[last]
+

@@ -1,0 +1,185 @@
+"""Phase I: σ and centre of a chapter, learned from its first checks, and z from there on (CONTRACTS §4).
+
+A unit is the stretch of chartable checks of one channel in one chapter. Its first checks may have to be taken one by
+one (Welford 1962); from the check where σ and centre are settled everything is columns again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.pipeline.checks import Checks, Flag
+from gateway.pipeline.columns import Floats, Ints
+from gateway.pipeline.plan import CENTERS, Plan
+from gateway.pipeline.state import CenterMode, States, fresh
+from gateway.registry.model import Center
+
+__all__ = ["PROVISIONAL_CHECKS", "Learned", "settle_phase_one"]
+
+PROVISIONAL_CHECKS = 100
+"""Until a chapter has this many checks, charts on a learned σ have widened limits."""
+
+SMALL_OFFSET = 0.2
+"""A constant offset of z above this is not taken from the certificate (METROLOGY §5.3: false alarms × 2.5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """σ, centre and z of every check, and the units with their state after the batch (one row per unit).
+
+    `sigma` is σ_used, NaN while unknown; `z` NaN where not charted; `first`, `count`: the units' rows in `charted`.
+    """
+
+    sigma: Floats
+    z: Floats
+    mode: npt.NDArray[np.int8]
+    learned_sigma: npt.NDArray[np.bool_]
+    provisional: npt.NDArray[np.bool_]
+    offset: npt.NDArray[np.bool_]
+    unit_local: Ints
+    unit_state: States
+    unit_of: Ints
+
+
+def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.NDArray[np.bool_]) -> Learned:
+    """Return σ, centre and z for each check; learning rows are flagged, states are not changed."""
+    n = len(checks)
+    rows = np.flatnonzero(chartable)
+    channel, local = checks.channel[rows], checks.local[rows]
+    chapter = plan.e_chapter[checks.epoch[rows]]
+    starts = np.flatnonzero(np.append(True, (channel[1:] != channel[:-1]) | (chapter[1:] != chapter[:-1])))
+    if not len(rows):
+        starts = starts[:0]
+    ends = np.append(starts[1:], len(rows))
+    unit_local = local[starts]
+    unit_state = states[unit_local].copy()
+    new = unit_state["chapter"] != chapter[starts]
+    unit_state[new] = fresh(1)
+    unit_state["chapter"] = chapter[starts]
+    before = unit_state["n"].copy()
+
+    declared = plan.sigma[checks.channel]
+    rounding = checks.rounding
+    sigma = np.where(np.isnan(declared), np.nan, np.maximum(declared, rounding))
+    settled_from = _learn_units(plan, checks, rows, starts, ends, unit_state)
+
+    counts = ends - starts
+    unit = np.repeat(np.arange(len(starts)), counts)
+    position = np.arange(len(rows)) - starts[unit] if len(rows) else np.zeros(0, np.int64)
+    unit_state["n"] = before + counts
+    learned = np.isnan(declared[rows])
+    ready = position >= settled_from[unit]
+    mine = np.where(ready & learned, np.maximum(unit_state["sigma"][unit], rounding[rows]), sigma[rows])
+    sigma[rows] = mine
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z_rows = (checks.residual[rows] - unit_state["centre"][unit]) / mine
+    z = np.full(n, np.nan)
+    z[rows] = np.where(ready & (mine > 0.0), z_rows, np.nan)
+    checks.flags[rows[~ready]] |= Flag.LEARNING
+    young = before[unit] + position + 1 < PROVISIONAL_CHECKS
+    provisional = np.zeros(n, np.bool_)
+    provisional[rows] = ready & learned & young
+    checks.flags[provisional] |= Flag.PROVISIONAL
+    learned_sigma = np.isnan(declared) & ~np.isnan(sigma)
+    mode = np.zeros(n, np.int8)
+    mode[rows] = np.where(ready, unit_state["mode"][unit], _early_mode(plan, channel, unit_state["mode"][unit]))
+    offset = np.zeros(n, np.bool_)
+    offset[rows] = ready & (unit_state["offset"][unit] > 0)
+    unit_of = np.full(n, -1, np.int64)
+    unit_of[rows] = unit
+    return Learned(
+        sigma=sigma,
+        z=z,
+        mode=mode,
+        learned_sigma=learned_sigma,
+        provisional=provisional,
+        offset=offset,
+        unit_local=unit_local,
+        unit_state=unit_state,
+        unit_of=unit_of,
+    )
+
+
+def _early_mode(plan: Plan, channel: Ints, mode: Ints) -> npt.NDArray[np.int8]:
+    """While learning, the centre is known only where the registry or σ has already decided it."""
+    return np.where(mode == CenterMode.CERTIFICATE, mode, CenterMode.LEARNED).astype(np.int8)
+
+
+def _learn_units(plan: Plan, checks: Checks, rows: Ints, starts: Ints, ends: Ints, unit_state: States) -> Ints:
+    """Take the checks of unsettled units one by one; return, per unit, the position from which z is known."""
+    settled_from = np.zeros(len(starts), np.int64)
+    channel = checks.channel[rows[starts]] if len(starts) else np.zeros(0, np.int64)
+    known = ~np.isnan(plan.sigma[channel]) | (unit_state["sigma"] > 0.0)
+    centred = (unit_state["mode"] == CenterMode.CERTIFICATE) | (
+        (unit_state["mode"] == CenterMode.LEARNED) & (unit_state["n"] >= plan.learn[channel])
+    )
+    for u in np.flatnonzero(~(known & centred)).tolist():
+        settled_from[u] = _learn_unit(plan, checks, rows[starts[u] : ends[u]], unit_state[u : u + 1])
+    return settled_from
+
+
+def _learn_unit(plan: Plan, checks: Checks, rows: Ints, state: States) -> int:
+    """Learn from these checks until σ and centre are settled; return how many it took. Changes `state` (one row)."""
+    channel = int(checks.channel[rows[0]])
+    declared = float(plan.sigma[channel])
+    wanted = CENTERS[int(plan.center[channel])]
+    learn = int(plan.learn[channel])
+    n, mean, m2 = int(state["n"][0]), float(state["mean"][0]), float(state["m2"][0])
+    mode, sigma = int(state["mode"][0]), float(state["sigma"][0])
+    centre, offset = float(state["centre"][0]), int(state["offset"][0])
+    taken = 0
+    for row in rows.tolist():
+        known = declared if not math.isnan(declared) else sigma
+        if mode == CenterMode.UNDECIDED:
+            mode = _mode(wanted, checks, row, known)
+        if known > 0.0 and (mode == CenterMode.CERTIFICATE or (mode == CenterMode.LEARNED and n >= learn)):
+            break
+        taken += 1
+        n += 1
+        residual = float(checks.residual[row])
+        delta = residual - mean
+        mean += delta / n
+        m2 += delta * (residual - mean)
+        if n < learn:
+            continue
+        if math.isnan(declared):
+            sigma = known = math.sqrt(m2 / (n - 1)) if n > 1 and m2 > 0.0 else max(float(checks.rounding[row]), 0.0)
+        if mode == CenterMode.UNDECIDED:
+            mode = _mode(wanted, checks, row, known)
+        if mode == CenterMode.LEARNED:
+            centre = mean
+            offset = _significant(mean, known, n, checks, row)
+    state["mean"], state["m2"], state["mode"], state["sigma"] = mean, m2, mode, sigma
+    state["centre"], state["offset"] = centre, offset
+    return taken
+
+
+def _mode(wanted: Center, checks: Checks, row: int, sigma: float) -> int:
+    """Return where the centre is: `auto` trusts the certificate when its constant offset is small against σ."""
+    if wanted is Center.CERTIFICATE:
+        return CenterMode.CERTIFICATE
+    if wanted is Center.LEARNED or checks.flags[row] & Flag.NO_CERTIFICATE:
+        return CenterMode.LEARNED
+    used = max(sigma, float(checks.rounding[row]))
+    if not sigma > 0.0:
+        return CenterMode.UNDECIDED
+    base = float(checks.baseline_U[row]) / float(checks.baseline_k[row])
+    reference_u = float(checks.reference_u_error[row])
+    half = 0.0 if math.isnan(reference_u) else reference_u / 2.0
+    small = math.sqrt(base * base + half * half) <= SMALL_OFFSET * used
+    return CenterMode.CERTIFICATE if small else CenterMode.LEARNED
+
+
+def _significant(mean: float, sigma: float, n: int, checks: Checks, row: int) -> int:
+    """Return 1 if the learned centre disagrees with the certificate: |En| > 1 (ISO 13528), U = 2 u for the mean."""
+    base = float(checks.baseline_U[row])
+    if math.isnan(base):
+        return 0
+    reference_u = float(checks.reference_u_error[row])
+    reference_u = 0.0 if math.isnan(reference_u) else reference_u
+    own = 4.0 * sigma * sigma / n + reference_u * reference_u
+    return int(abs(mean) > math.sqrt(own + base * base))

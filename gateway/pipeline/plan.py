@@ -1,0 +1,380 @@
+"""The plan: what the registry says, compiled to columns, one row per channel and one per epoch of a channel.
+
+An epoch is a stretch in which one baseline, one segment and one version of the legal limits hold; charts restart where
+the baseline or the segment changes (a new chapter), not where only the limits do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.drift import Detector
+from gateway.drift.charts import detectors
+from gateway.metrology.baseline import Curve, CurveTable
+from gateway.metrology.limits import Limits
+from gateway.metrology.rulepacks import RulePack, RulePacks
+from gateway.pipeline.columns import Floats, Ints
+from gateway.registry.model import (
+    Axis, Center, Certificate, Channel, ChannelType, Decision, Device, DriftSettings, ErrorKind, Event, EventKind, Kind,
+    Phase, Registry,
+)  # fmt: skip
+
+__all__ = ["FOREVER", "NEVER", "ChannelFacts", "Epoch", "Plan", "Widen", "compile_plan"]
+
+NEVER = -(2**63)
+FOREVER = 2**63 - 1
+
+Widen = Callable[[Detector, float, Mapping[str, float], int], float]
+"""(chart, its limit, its parameters, Phase-I checks) -> the widened limit while provisional (METROLOGY §5.3)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelFacts:
+    """What records need to know of a channel, as text."""
+
+    device: str
+    channel: str
+    site: str | None
+    kind: Kind
+    unit: str
+    error_unit: str
+    decision: Decision
+    settings: str
+    standard: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """One stretch of a channel's history: `start` (ns), its baseline certificate, segment, limits and pack."""
+
+    start: int
+    segment: int | None
+    certificate: Certificate | None
+    valid_to: int | None
+    pack: RulePack | None
+    limits: Limits | None
+    initial_limits: Limits | None
+    curves: tuple[tuple[tuple[float | None, str | None, str | None], Curve], ...]
+
+    @property
+    def chapter(self) -> tuple[int | None, str | None, str | None]:
+        """What charts hang on: the segment and the baseline."""
+        certificate = self.certificate
+        return (self.segment, certificate and certificate.id, certificate and certificate.phase)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The compiled registry. Arrays `e_*` have one row per epoch, the others one per channel."""
+
+    facts: tuple[ChannelFacts, ...]
+    index: Mapping[tuple[str, str], int]
+    devices: Mapping[str, tuple[int, ...]]
+    charts: tuple[Detector, ...]
+    relative: npt.NDArray[np.bool_]
+    register: npt.NDArray[np.bool_]
+    weighing: npt.NDArray[np.bool_]
+    axis: npt.NDArray[np.int8]
+    decision: npt.NDArray[np.int8]
+    resolution: Floats
+    sigma: Floats
+    center: npt.NDArray[np.int8]
+    learn: Ints
+    timeout: Ints
+    low: Floats
+    high: Floats
+    stuck_n: Ints
+    stuck_ns: Ints
+    retired: Ints
+    parameters: Mapping[str, tuple[Floats, ...]]
+    limit: Mapping[str, Floats]
+    limit_provisional: Mapping[str, Floats]
+    epochs: tuple[Epoch, ...]
+    first_epoch: Ints
+    epoch_count: Ints
+    e_start: Ints
+    e_chapter: Ints
+    e_curve: Ints
+    e_conditional: npt.NDArray[np.bool_]
+    e_certified: npt.NDArray[np.bool_]
+    e_limits: Ints
+    e_unverified: npt.NDArray[np.bool_]
+    e_valid_to: Ints
+    limits: tuple[Limits, ...]
+    curves: CurveTable
+    conditions: Mapping[int, tuple[tuple[tuple[float | None, str | None, str | None], int], ...]]
+    fingerprints: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+
+AXES = tuple(Axis)
+DECISIONS = tuple(Decision)
+CENTERS = tuple(Center)
+
+
+def _chapters(device: Device, channel: Channel, registry: Registry) -> list[tuple[int, int | None, Certificate | None]]:
+    """Return (start, segment start, baseline certificate) in time order, the first from the beginning."""
+    certificates = [
+        c for c in registry.certificates if c.device == device.id and c.channel in {channel.name, None} and c.points
+    ]
+    events = [e for e in registry.events if e.device == device.id]
+    moments = sorted({c.performed_at for c in certificates} | {e.time for e in events})
+    out: list[tuple[int, int | None, Certificate | None]] = [(NEVER, None, None)]
+    for moment in moments:
+        segment = max((e.time for e in events if e.time <= moment), default=None)
+        out.append((moment, segment, _baseline(certificates, moment)))
+    return out
+
+
+def _baseline(certificates: Sequence[Certificate], at: int) -> Certificate | None:
+    """Return the latest certificate performed at or before `at`, as left where it says so, else as found."""
+    past = [c for c in certificates if c.performed_at <= at]
+    if not past:
+        return None
+    latest = max(c.performed_at for c in past)
+    candidates = sorted((c for c in past if c.performed_at == latest), key=lambda c: (c.phase is Phase.AS_LEFT, c.id))
+    return candidates[-1]
+
+
+def _valid_to(device: Device, channel: Channel, registry: Registry, at: int) -> int | None:
+    """Return the due date that holds at `at`: that of the latest certificate that names one, points or not."""
+    dated = [
+        c
+        for c in registry.certificates
+        if c.device == device.id
+        and c.channel in {channel.name, None}
+        and c.valid_to is not None
+        and c.performed_at <= at
+    ]
+    return max(dated, key=lambda c: (c.performed_at, c.phase is Phase.AS_LEFT, c.id)).valid_to if dated else None
+
+
+def _curves(
+    certificate: Certificate | None, channel: Channel
+) -> tuple[tuple[tuple[float | None, str | None, str | None], Curve], ...]:
+    if certificate is None:
+        return ()
+    groups: dict[tuple[float | None, str | None, str | None], list[tuple[float | None, float, float, float]]] = {}
+    for p in certificate.points:
+        key = (p.power_factor, p.phase, p.direction)
+        groups.setdefault(key, []).append(
+            (None if p.x is None else float(p.x), float(p.error), float(p.U), float(p.k)),
+        )
+    widen = float(channel.resolution) if channel.axis in {Axis.REFERENCE, Axis.INDICATION} else 0.0
+    return tuple((key, Curve.of(points, resolution=widen)) for key, points in groups.items())
+
+
+def channel_epochs(device: Device, channel: Channel, registry: Registry, packs: RulePacks) -> list[Epoch]:
+    """Return the epochs of one channel in time order."""
+    chapters = _chapters(device, channel, registry)
+    dues = {c.performed_at for c in registry.certificates if c.device == device.id}
+    starts = sorted({c[0] for c in chapters} | dues | set(packs.changes(device.rule_pack)) | {NEVER})
+    epochs: list[Epoch] = []
+    for start in starts:
+        _, segment, certificate = [c for c in chapters if c[0] <= start][-1]
+        pack = packs.get(device.rule_pack, start) if device.rule_pack else None
+        limits = initial = None
+        if pack is not None:
+            limits = pack.limits(
+                device.parameters, in_service=device.in_service, unit=channel.unit, error=channel.error
+            )
+            initial = pack.limits(device.parameters, in_service=False, unit=channel.unit, error=channel.error)
+        epoch = Epoch(
+            start=start,
+            segment=segment,
+            certificate=certificate,
+            valid_to=_valid_to(device, channel, registry, start),
+            pack=pack,
+            limits=limits,
+            initial_limits=initial,
+            curves=_curves(certificate, channel),
+        )
+        epochs.append(epoch)
+    return epochs
+
+
+def _fingerprint(device: Device, channel: Channel, epochs: Sequence[Epoch], settings: str) -> str:
+    """Return a hash of everything a verdict of this channel depends on."""
+    parts = [repr(channel), device.kind, device.decision, settings]
+    for e in epochs:
+        parts.append(repr((e.start, e.segment, e.certificate, e.valid_to, e.pack and e.pack.reference)))
+        parts.append(repr(e.limits and e.limits.key))
+    return blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
+
+
+def _settings_id(chosen: Mapping[str, Mapping[str, float]], channel: Channel) -> str:
+    text = repr(sorted((k, sorted(v.items())) for k, v in chosen.items()))
+    text += repr((channel.sigma, channel.resolution, channel.center, channel.learn, channel.subgroup_n))
+    return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def compile_plan(
+    registry: Registry,
+    packs: RulePacks,
+    designed: Mapping[tuple[str, str], DriftSettings],
+    widen: Widen,
+) -> Plan:
+    """Return the plan. `designed` holds, per (device, channel), settings for the charts the registry leaves out.
+
+    A channel whose `drift` is given has exactly those drift charts; the spread chart (`noise`) it has always.
+    """
+    charts = detectors()
+    rows = [(d, c) for d in registry.devices.values() for c in d.channels.values()]
+    chosen = [_charts_of(d, c, charts, designed) for d, c in rows]
+    settings = [_settings_id(s, c) for s, (_, c) in zip(chosen, rows, strict=True)]
+    all_epochs = [channel_epochs(d, c, registry, packs) for d, c in rows]
+    epochs = [e for es in all_epochs for e in es]
+    counts = np.array([len(es) for es in all_epochs], np.int64)
+    limits, e_limits = _unique_limits(epochs)
+    curves, e_curve, conditions = _flat_curves(epochs)
+    provisional = {
+        d.name: np.array(
+            [
+                widen(d, s[d.name][d.limit], s[d.name], c.learn) if d.name in s and c.sigma is None else _limit(s, d)
+                for s, (_, c) in zip(chosen, rows, strict=True)
+            ],
+            np.float64,
+        )
+        for d in charts
+    }
+    return Plan(
+        facts=tuple(
+            ChannelFacts(
+                device=d.id,
+                channel=c.name,
+                site=d.site,
+                kind=d.kind,
+                unit=c.unit,
+                error_unit="%" if c.error is ErrorKind.RELATIVE else c.unit,
+                decision=d.decision,
+                settings=s,
+                standard=c.standard,
+            )
+            for (d, c), s in zip(rows, settings, strict=True)
+        ),
+        index={(d.id, c.name): i for i, (d, c) in enumerate(rows)},
+        devices=_by_device(rows),
+        charts=charts,
+        relative=np.array([c.error is ErrorKind.RELATIVE for _, c in rows], np.bool_),
+        register=np.array([c.type is ChannelType.REGISTER for _, c in rows], np.bool_),
+        weighing=np.array([d.kind is Kind.WEIGHING for d, _ in rows], np.bool_),
+        axis=np.array([AXES.index(c.axis) for _, c in rows], np.int8),
+        decision=np.array([DECISIONS.index(d.decision) for d, _ in rows], np.int8),
+        resolution=np.array([float(c.resolution) for _, c in rows], np.float64),
+        sigma=np.array([np.nan if c.sigma is None else float(c.sigma) for _, c in rows], np.float64),
+        center=np.array([CENTERS.index(c.center) for _, c in rows], np.int8),
+        learn=np.array([c.learn for _, c in rows], np.int64),
+        timeout=np.array([FOREVER if c.timeout_ns is None else c.timeout_ns for _, c in rows], np.int64),
+        low=np.array([-np.inf if c.range is None else float(c.range[0]) for _, c in rows], np.float64),
+        high=np.array([np.inf if c.range is None else float(c.range[1]) for _, c in rows], np.float64),
+        stuck_n=np.array([FOREVER if c.stuck_n is None else c.stuck_n for _, c in rows], np.int64),
+        stuck_ns=np.array([FOREVER if c.stuck_ns is None else c.stuck_ns for _, c in rows], np.int64),
+        retired=np.array([_retired(d, registry.events) for d, _ in rows], np.int64),
+        parameters={
+            d.name: tuple(
+                np.array([s.get(d.name, d.parameters)[p] if d.name in s else v for s in chosen], np.float64)
+                for p, v in d.parameters.items()
+                if p != d.limit
+            )
+            for d in charts
+        },
+        limit={d.name: np.array([_limit(s, d) for s in chosen], np.float64) for d in charts},
+        limit_provisional=provisional,
+        epochs=tuple(epochs),
+        first_epoch=np.cumsum(counts) - counts,
+        epoch_count=counts,
+        e_start=np.array([e.start for e in epochs], np.int64),
+        e_chapter=_chapter_numbers(all_epochs),
+        e_curve=e_curve,
+        e_conditional=np.array([i in conditions for i in range(len(epochs))], np.bool_),
+        e_certified=np.array([e.certificate is not None for e in epochs], np.bool_),
+        e_limits=e_limits,
+        e_unverified=np.array([e.pack is not None and not e.pack.verified for e in epochs], np.bool_),
+        e_valid_to=np.array([FOREVER if e.valid_to is None else e.valid_to for e in epochs], np.int64),
+        limits=limits,
+        curves=curves,
+        conditions=conditions,
+        fingerprints=tuple(
+            _fingerprint(d, c, es, s) for (d, c), es, s in zip(rows, all_epochs, settings, strict=True)
+        ),
+    )
+
+
+def _by_device(rows: Sequence[tuple[Device, Channel]]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, list[int]] = {}
+    for i, (d, _) in enumerate(rows):
+        found.setdefault(d.id, []).append(i)
+    return {k: tuple(v) for k, v in found.items()}
+
+
+def _charts_of(
+    device: Device, channel: Channel, charts: Sequence[Detector], designed: Mapping[tuple[str, str], DriftSettings]
+) -> dict[str, Mapping[str, float]]:
+    """Return the charts of a channel with complete parameters."""
+    given = channel.drift
+    planned = designed.get((device.id, channel.name), {})
+    out: dict[str, Mapping[str, float]] = {}
+    for d in charts:
+        if d.kind != "drift" or given is None:
+            out[d.name] = {**d.parameters, **planned.get(d.name, {})}
+        elif d.name in given:
+            out[d.name] = {**d.parameters, **given[d.name]}
+    return out
+
+
+def _limit(chosen: Mapping[str, Mapping[str, float]], detector: Detector) -> float:
+    return chosen[detector.name][detector.limit] if detector.name in chosen else np.inf
+
+
+def _retired(device: Device, events: Sequence[Event]) -> int:
+    return min((e.time for e in events if e.device == device.id and e.kind is EventKind.RETIRED), default=FOREVER)
+
+
+def _chapter_numbers(all_epochs: Sequence[Sequence[Epoch]]) -> Ints:
+    """Number the chapters of each channel from 1, so that 0 means "no check yet"."""
+    numbers: list[int] = []
+    for epochs in all_epochs:
+        chapter = 1
+        for i, epoch in enumerate(epochs):
+            chapter += i > 0 and epoch.chapter != epochs[i - 1].chapter
+            numbers.append(chapter)
+    return np.array(numbers, np.int64)
+
+
+def _unique_limits(epochs: Sequence[Epoch]) -> tuple[tuple[Limits, ...], Ints]:
+    """Return the distinct limits and, per epoch, which one holds (-1: none)."""
+    places: dict[object, int] = {}
+    limits: list[Limits] = []
+    which = []
+    for epoch in epochs:
+        if epoch.limits is None:
+            which.append(-1)
+            continue
+        place = places.setdefault(epoch.limits.key, len(limits))
+        if place == len(limits):
+            limits.append(epoch.limits)
+        which.append(place)
+    return tuple(limits), np.array(which, np.int64)
+
+
+def _flat_curves(
+    epochs: Sequence[Epoch],
+) -> tuple[CurveTable, Ints, dict[int, tuple[tuple[tuple[float | None, str | None, str | None], int], ...]]]:
+    """Return all curves, per epoch the curve that needs no condition (-1: none), and those that need one."""
+    curves: list[Curve] = []
+    plain: list[int] = []
+    conditions: dict[int, tuple[tuple[tuple[float | None, str | None, str | None], int], ...]] = {}
+    for i, epoch in enumerate(epochs):
+        numbered = [(key, len(curves) + n) for n, (key, _) in enumerate(epoch.curves)]
+        curves.extend(curve for _, curve in epoch.curves)
+        plain.append(next((n for key, n in numbered if key == (None, None, None)), -1))
+        if any(key != (None, None, None) for key, _ in numbered):
+            conditions[i] = tuple(numbered)
+    return CurveTable.of(curves), np.array(plain, np.int64), conditions

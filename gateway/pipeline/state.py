@@ -1,0 +1,92 @@
+"""What is remembered of a channel between readings: one row of fixed width, a value that round-trips as bytes."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.alarms.conditions import CONDITION_DTYPE
+from gateway.drift.charts import chart_dtype, detectors
+
+__all__ = ["STATE_VERSION", "CenterMode", "States", "dump", "fresh", "load", "state_dtype"]
+
+STATE_VERSION = 1
+NEVER = -(2**63)
+
+States = npt.NDArray[Any]
+
+
+class CenterMode(IntEnum):
+    """Where z has its centre in this chapter."""
+
+    UNDECIDED = 0
+    CERTIFICATE = 1
+    LEARNED = 2
+
+
+_JUDGED = np.dtype(
+    [
+        ("time", np.int64),  # of the last reading judged, ns
+        ("readings", np.int64),
+        ("value", np.float64),
+        ("same_n", np.int64),  # identical values in a row
+        ("same_since", np.int64),
+        ("boot", np.int64),
+        ("seq", np.int64),
+        ("chapter", np.int64),  # 0: no chartable check yet
+        ("n", np.int64),  # chartable checks of the chapter
+        ("mode", np.int8),
+        ("mean", np.float64),  # Phase I, Welford
+        ("m2", np.float64),
+        ("sigma", np.float64),  # learned, 0: not yet
+        ("centre", np.float64),  # D0
+        ("offset", np.int8),  # learned centre disagrees with the certificate, |En| > 1
+        ("zero_time", np.int64),
+        ("zero", np.float64),  # indication at the last zero check
+        ("major", np.int8),  # the last check asked for `major`
+        ("checks", np.int64),
+        ("check_time", np.int64),
+        ("error", np.float64),
+        ("margin_percent", np.float64),
+        ("conformity", np.int8),
+        ("nearness", np.float64),
+    ]
+)
+
+
+def state_dtype() -> np.dtype[Any]:
+    """Return the layout of a channel's state: what was judged, conditions, charts."""
+    parts = (_JUDGED, CONDITION_DTYPE, chart_dtype(detectors()))
+    fields: list[Any] = [(name, part[name]) for part in parts for name in part.names or ()]
+    return np.dtype(fields)
+
+
+def fresh(n: int) -> States:
+    """Return the states of `n` channels that have said nothing yet."""
+    states = np.zeros(n, state_dtype())
+    for name in ("time", "zero_time", "check_time"):
+        states[name] = NEVER
+    states["seq"] = -1
+    for name in ("value", "error", "margin_percent"):
+        states[name] = np.nan
+    return states
+
+
+def dump(states: States) -> list[bytes]:
+    """Return each state as bytes, a version byte first."""
+    width = states.dtype.itemsize
+    flat = np.ascontiguousarray(states).tobytes()
+    head = bytes([STATE_VERSION])
+    return [head + flat[i : i + width] for i in range(0, len(flat), width)]
+
+
+def load(blobs: list[bytes]) -> States:
+    """Return the states that `dump` wrote. Raises ValueError for another version or a damaged one."""
+    dtype = state_dtype()
+    for blob in blobs:
+        if len(blob) != dtype.itemsize + 1 or blob[0] != STATE_VERSION:
+            raise ValueError("a channel state of another version; judge the channel again from its readings")
+    return np.frombuffer(b"".join(b[1:] for b in blobs), dtype).copy()

@@ -1,0 +1,204 @@
+"""Signal health and alarm conditions: what each reading asks of each kind, and what became of the conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.alarms.conditions import HOLD, RULES, AlarmKind, Condition, Severity, Transition, step
+from gateway.pipeline.columns import Columns, Ints, boot_code
+from gateway.pipeline.plan import FOREVER, Plan
+from gateway.pipeline.state import NEVER, States
+
+__all__ = ["NO_OPINION", "Change", "Signals", "apply_conditions", "hold_unless_calm", "silent_since", "watch_signal"]
+
+Bools = npt.NDArray[np.bool_]
+Wanted = npt.NDArray[np.int8]
+
+NO_OPINION = 9
+"""This reading says nothing about this kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A transition of one condition: which channel (index in the plan), what, how grave, when (ns, event time).
+
+    `row` is the reading that caused it (-1: the passing of time), `since` when the condition rose.
+    """
+
+    channel: int
+    kind: AlarmKind
+    transition: Transition
+    level: int
+    time: int
+    since: int
+    row: int
+    reason: str = ""
+    evidence: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """What the readings say as signals, one value per reading."""
+
+    out_of_range: Bools
+    silence: Ints
+    missing: Ints
+    same_n: Ints
+    same_since: Ints
+    boot: Ints
+
+
+def _previous(values: npt.NDArray[Any], firsts: Ints, initial: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return, per reading, the value of the reading before it in its channel."""
+    out = np.empty_like(values)
+    out[1:] = values[:-1]
+    out[firsts] = initial
+    return out
+
+
+def watch_signal(plan: Plan, states: States, c: Columns, firsts: Ints, counts: Ints) -> Signals:
+    """Return range, silence before (ns, 0: none), missing seq numbers before, and runs of equal values."""
+    channel = c.channel
+    before = _previous(c.time, firsts, states["time"])
+    elapsed = np.where(before == NEVER, 0, c.time - np.where(before == NEVER, c.time, before))
+    boot = np.array([boot_code(b) for b in c.boot], np.int64)
+    seq_before = _previous(c.seq, firsts, states["seq"])
+    same_boot = _previous(boot, firsts, states["boot"]) == boot
+    counted = (c.seq >= 0) & (seq_before >= 0) & same_boot & (c.seq > seq_before)
+    value_before = _previous(c.value, firsts, states["value"])
+    changed = c.value != value_before
+    changed[firsts[states["readings"] == 0]] = True
+    local = np.repeat(np.arange(len(firsts)), counts)
+    position = np.arange(len(c)) - firsts[local]
+    start = np.maximum.accumulate(np.where(changed, np.arange(len(c)), np.where(position == 0, firsts[local], 0)))
+    carried = ~changed[start]
+    same_n = np.arange(len(c)) - start + 1 + np.where(carried, states["same_n"][local], 0)
+    return Signals(
+        out_of_range=(c.value < plan.low[channel]) | (c.value > plan.high[channel]),
+        silence=np.where(elapsed > plan.timeout[channel], elapsed, 0),
+        missing=np.where(counted, c.seq - seq_before - 1, 0),
+        same_n=same_n,
+        same_since=np.where(carried, states["same_since"][local], c.time[start]),
+        boot=boot,
+    )
+
+
+def _health_wanted(plan: Plan, c: Columns, signals: Signals) -> dict[AlarmKind, Wanted]:
+    """Return what the readings ask of the kinds that any reading decides."""
+    channel = c.channel
+    stuck_n, stuck_ns = plan.stuck_n[channel], plan.stuck_ns[channel]
+    stuck = (signals.same_n >= stuck_n) | ((stuck_ns != FOREVER) & (c.time - signals.same_since >= stuck_ns))
+    return {
+        AlarmKind.STUCK: np.where(stuck, Severity.WARNING, 0).astype(np.int8),
+        AlarmKind.RANGE: np.where(signals.out_of_range, Severity.WARNING, 0).astype(np.int8),
+        AlarmKind.GAP: np.where(signals.missing > 0, Severity.WARNING, 0).astype(np.int8),
+    }
+
+
+def apply_conditions(
+    plan: Plan,
+    states: States,
+    c: Columns,
+    firsts: Ints,
+    counts: Ints,
+    signals: Signals,
+    check_wanted: Mapping[AlarmKind, Wanted],
+    chapter_started: Mapping[int, str],
+) -> list[Change]:
+    """Step every condition through its channel's readings; `states` (one row per channel) are changed.
+
+    `check_wanted` covers all readings, NO_OPINION where a reading is no judged check. `chapter_started` maps rows
+    at which a new chapter begins to its reason: conditions of charts fall there.
+    """
+    wanted = {**_health_wanted(plan, c, signals), **check_wanted}
+    busy = np.zeros(len(c), np.bool_)
+    for column in wanted.values():
+        busy |= (column > 0) & (column != NO_OPINION)
+    busy |= signals.silence > 0
+    interesting = np.logical_or.reduceat(busy, firsts) if len(firsts) else np.zeros(0, np.bool_)
+    for kind in RULES:
+        interesting |= states[f"{kind}_level"] > 0
+    changes: list[Change] = []
+    for local in np.flatnonzero(interesting).tolist():
+        first = int(firsts[local])
+        rows = range(first, first + int(counts[local]))
+        changes += _walk(plan, states, local, c, rows, signals, wanted, chapter_started)
+    return changes
+
+
+def _walk(
+    plan: Plan,
+    states: States,
+    local: int,
+    c: Columns,
+    rows: range,
+    signals: Signals,
+    wanted: Mapping[AlarmKind, Wanted],
+    chapter_started: Mapping[int, str],
+) -> list[Change]:
+    """Walk one channel's readings through its conditions."""
+    state = states[local]
+    channel = int(c.channel[rows[0]])
+    timeout = int(plan.timeout[channel])
+    times = c.time[rows.start : rows.stop].tolist()
+    silences = signals.silence[rows.start : rows.stop].tolist()
+    asked = {kind: column[rows.start : rows.stop].tolist() for kind, column in wanted.items()}
+    conditions = {kind: Condition.of(state, kind) for kind in RULES}
+    changes: list[Change] = []
+
+    def note(kind: AlarmKind, transition: Transition, time: int, row: int, reason: str, since: int) -> None:
+        changes.append(
+            Change(
+                channel=channel,
+                kind=kind,
+                transition=transition,
+                level=conditions[kind].level,
+                time=time,
+                since=since,
+                row=row,
+                reason=reason,
+            )
+        )
+
+    def move(kind: AlarmKind, want: int, time: int, row: int, reason: str = "") -> None:
+        was = conditions[kind]
+        conditions[kind], transition = step(was, want, time, RULES[kind])
+        if transition is not None:
+            note(kind, transition, time, row, reason, was.since or conditions[kind].since)
+
+    for i, time in enumerate(times):
+        row = rows.start + i
+        if silences[i] and not conditions[AlarmKind.SILENT].level:
+            move(AlarmKind.SILENT, Severity.WARNING, time - silences[i] + timeout, -1)
+        if conditions[AlarmKind.SILENT].level:
+            move(AlarmKind.SILENT, 0, time, row)
+        if row in chapter_started:
+            for kind in (AlarmKind.DRIFT, AlarmKind.NOISY):
+                if conditions[kind].level:
+                    since = conditions[kind].since
+                    conditions[kind] = Condition()
+                    note(kind, Transition.CLEARED, time, row, chapter_started[row], since)
+        for kind, column in asked.items():
+            want = column[i]
+            if want != NO_OPINION and (want > 0 or conditions[kind].level):
+                move(kind, want, time, row)
+    for kind, condition in conditions.items():
+        condition.store(state, kind)
+    return changes
+
+
+def silent_since(plan: Plan, states: States, at: int) -> Ints:
+    """Return the channels (indexes) that have newly fallen silent by `at` (ns): no reading for longer than `timeout`."""
+    heard = (states["time"] != NEVER) & (states["silent_level"] == 0) & (plan.retired > at)
+    elapsed = at - np.where(heard, states["time"], at)
+    return np.flatnonzero(heard & (elapsed > plan.timeout))
+
+
+def hold_unless_calm(signal: Bools, near: Bools, severity: Severity) -> Wanted:
+    """Return `severity` on a signal, HOLD while near the limit, else calm."""
+    return np.where(signal, severity, np.where(near, HOLD, 0)).astype(np.int8)

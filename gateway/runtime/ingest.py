@@ -1,0 +1,463 @@
+"""Ingest: one batch, one transaction. Takes readings and refusals, judges, commits; what it returns is durable.
+
+The same object serves `run`, `import` and the demo. It is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+import gateway
+from gateway.alarms.conditions import AlarmKind, Severity, Transition
+from gateway.alarms.life import Happening
+from gateway.ledger import alarms as alarm_rows
+from gateway.ledger import quarantine, readings, states
+from gateway.ledger.store import Ledger
+from gateway.metrology.readings import Reading, Refusal
+from gateway.pipeline.columns import Columns, Ints, Quality
+from gateway.pipeline.happenings import happen, reconcile
+from gateway.pipeline.intake import Settled, receive, settle
+from gateway.pipeline.judge import Judgement, judge, verdict_dtype
+from gateway.pipeline.plan import Plan
+from gateway.pipeline.records import Context, context_of, verdict_lines
+from gateway.pipeline.state import dump, fresh, load
+from gateway.pipeline.watch import Change, silent_since
+
+__all__ = ["Batch", "Done", "Ingest"]
+
+CHECKPOINT_READINGS = 256
+"""At most this many readings of a channel lie between two checkpoints, so that late data re-runs little."""
+
+NEVER = -(2**63)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What decoders made of some messages. `payload`, `topic`, `received_at` (ns): by message.
+
+    `entry` is the quarantine entry that is run again: counted before, it is not counted twice.
+    """
+
+    readings: Sequence[Reading] = ()
+    refused: Sequence[Refusal] = ()
+    received_at: Sequence[int] = ()
+    topic: Sequence[str | None] = ()
+    payload: Sequence[bytes] = ()
+    at: int | None = None
+    entry: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What became of a batch; all of it is durable."""
+
+    received: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    late: int = 0
+    checks: int = 0
+    happenings: list[Happening] = field(default_factory=list)
+    channels: frozenset[int] = frozenset()
+
+    def plus(self, other: Done) -> Done:
+        """Return both together."""
+        return Done(
+            received=self.received + other.received,
+            stored=self.stored + other.stored,
+            duplicate=self.duplicate + other.duplicate,
+            quarantined=self.quarantined + other.quarantined,
+            late=self.late + other.late,
+            checks=self.checks + other.checks,
+            happenings=self.happenings + other.happenings,
+            channels=self.channels | other.channels,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moved:
+    """Where channels stand after a batch; nothing of it counts before the batch is durable."""
+
+    channels: Ints
+    states: npt.NDArray[Any]
+    seen: npt.NDArray[Any]
+    alarms: dict[Any, Any]
+    since_checkpoint: Ints
+
+
+class Ingest:
+    """The ledger with a plan: knows where every channel stands."""
+
+    def __init__(self, ledger: Ledger, plan: Plan, lateness_ns: int) -> None:
+        self.ledger = ledger
+        self.lateness_ns = lateness_ns
+        self._contexts: dict[int, int] = {}
+        self._load(plan)
+
+    def _load(self, plan: Plan) -> None:
+        self.plan = plan
+        with self.ledger.transaction() as connection:
+            standing = states.standing(connection, plan)
+            self._layout = readings.layout_id(connection, verdict_dtype())
+            self.alarms = alarm_rows.open_alarms(connection)
+        self.ids, self.seen, self.states = standing.ids, standing.seen, standing.states
+        self._since_checkpoint = np.full(len(plan), CHECKPOINT_READINGS, np.int64)
+        self._contexts.clear()
+        self.stale = standing.stale
+
+    def replan(self, plan: Plan, at: int) -> Done:
+        """Take a new plan, and judge again the channels that it judges differently."""
+        self._load(plan)
+        return self.rejudge(at)
+
+    def rejudge(self, at: int) -> Done:
+        """Judge again, from their first reading, the channels judged by another plan; superseding verdicts are added."""
+        happenings: list[Happening] = []
+        for channel in self.stale.tolist():
+            with self.ledger.transaction() as connection:
+                state, more, standing = self._rejudge_channel(connection, channel, at)
+            self.states[channel], self.alarms = state, standing
+            happenings += more
+        touched = frozenset(self.stale.tolist())
+        self.stale = self.stale[:0]
+        return Done(happenings=happenings, channels=touched)
+
+    def reload_alarms(self) -> None:
+        """Take over what people did to alarms."""
+        self.alarms = alarm_rows.open_alarms(self.ledger.connection)
+
+    def process(self, batch: Batch) -> Done:
+        """Judge and commit one batch; return what became of it."""
+        plan = self.plan
+        intake = receive(plan, self.seen, batch.readings, batch.at)
+        with self.ledger.transaction() as connection:
+            stored = readings.find(connection, intake.questions(), self.ids)
+            settled = settle(intake, self.seen, stored, self.lateness_ns)
+            refused = [*batch.refused, *settled.refused]
+            done, moved = self._store(connection, batch, settled)
+            received = len(batch.readings) + len(batch.refused)
+            done = replace(done, received=received, duplicate=settled.duplicates, quarantined=len(refused))
+            self._count(connection, batch, done, refused)
+        self._adopt(moved)
+        return done
+
+    def _count(self, connection: sqlite3.Connection, batch: Batch, done: Done, refused: Sequence[Refusal]) -> None:
+        """Keep what was refused, and let every reading end in exactly one counter."""
+        amounts = {
+            "received": done.received,
+            "stored": done.stored,
+            "duplicate": done.duplicate,
+            "quarantined": done.quarantined,
+            "late": done.late,
+        }
+        if batch.entry is None:
+            quarantine.put(connection, (self._evidence(batch, r) for r in refused))
+        else:
+            amounts["received"] -= 1
+            amounts["quarantined"] -= 1
+            again = refused[0] if refused else None
+            quarantine.reopen_or_release(connection, batch.entry, again, batch.at or 0)
+        states.add_to_counters(connection, amounts)
+
+    def _adopt(self, moved: _Moved | None) -> None:
+        """Take over where channels stand, once it is durable."""
+        if moved is not None:
+            self.states[moved.channels] = moved.states
+            self.seen, self.alarms = moved.seen, moved.alarms
+            self._since_checkpoint = moved.since_checkpoint
+
+    def tick(self, at: int) -> Done:
+        """Let time pass: channels that have been silent for longer than their timeout raise their alarm."""
+        plan = self.plan
+        silent = silent_since(plan, self.states, at)
+        if not len(silent):
+            return Done()
+        changes = []
+        after = self.states[silent].copy()
+        after["silent_level"] = Severity.WARNING
+        after["silent_since"] = after["time"] + plan.timeout[silent]
+        after["silent_calm"] = 0
+        for channel, since in zip(silent.tolist(), after["silent_since"].tolist(), strict=True):
+            changes.append(
+                Change(
+                    channel=channel, kind=AlarmKind.SILENT, transition=Transition.RAISED, level=Severity.WARNING,
+                    time=since, since=since, row=-1,
+                )
+            )  # fmt: skip
+        standing = dict(self.alarms)
+        with self.ledger.transaction() as connection:
+            happenings = happen(plan, changes, None, None, standing)
+            alarm_rows.put(connection, happenings)
+            states.put_states(connection, plan, self.ids, silent, after, self.seen)
+        self.alarms = standing
+        self.states[silent] = after
+        return Done(happenings=happenings, channels=frozenset(silent.tolist()))
+
+    def _evidence(self, batch: Batch, refusal: Refusal) -> tuple[Refusal, int, str | None, bytes]:
+        i = refusal.source
+        payload = refusal.raw if refusal.raw is not None else (batch.payload[i] if i < len(batch.payload) else b"")
+        if refusal.record is not None and refusal.raw is None:
+            payload = _record(payload, refusal.record)
+        return refusal, batch.received_at[i], batch.topic[i] if i < len(batch.topic) else None, payload
+
+    def _store(self, connection: sqlite3.Connection, batch: Batch, settled: Settled) -> tuple[Done, _Moved | None]:
+        """Judge the new readings and write them with everything they change."""
+        new = settled.columns
+        if not len(new):
+            return Done(), None
+        plan = self.plan
+        received = np.array(batch.received_at, np.int64)
+        latest = int(received.max()) if len(received) else 0
+        amend = np.isin(new.channel, new.channel[self._needs_rerun(new, settled)])
+        plain = ~amend & ~settled.beyond
+        happenings: list[Happening] = []
+        after_seen = settled.seen
+        standing = dict(self.alarms)
+        touched = np.unique(new.channel[~settled.beyond])
+        after = self.states[touched].copy()
+        checks = 0
+        if plain.any():
+            part = new.take(plain)
+            channels = np.unique(part.channel)
+            judgement = judge(plan, self.states[channels], part)
+            self._write(connection, part, judgement, latest, settled.late[plain].astype(np.int64))
+            happenings += happen(plan, judgement.changes, part, judgement, standing)
+            after[np.searchsorted(touched, channels)] = judgement.states
+            checks += len(judgement.verdicts)
+        for channel in np.unique(new.channel[amend & ~settled.beyond]).tolist():
+            rows = (new.channel == channel) & ~settled.beyond
+            state, more, n = self._amend(connection, channel, new.take(rows), settled.late[rows], latest, standing)
+            after[np.searchsorted(touched, channel)] = state
+            happenings += more
+            checks += n
+        if settled.beyond.any():
+            part = new.take(settled.beyond)
+            channels = np.unique(part.channel)
+            judgement = judge(plan, fresh(len(channels)), part, alone=True)
+            self._write(connection, part, judgement, latest, np.full(len(part), readings.BEYOND))
+            checks += len(judgement.verdicts)
+        whole = self.states.copy() if happenings or standing else self.states
+        if whole is not self.states:
+            whole[touched] = after
+            happenings += reconcile(plan, self._with_open_conditions(touched, after), whole, standing, amended=False)
+        alarm_rows.put(connection, happenings)
+        states.put_states(connection, plan, self.ids, touched, after, after_seen)
+        since_checkpoint = self._checkpoint(connection, touched, after, new)
+        done = Done(
+            stored=len(new),
+            late=int(settled.late.sum()),
+            checks=checks,
+            happenings=happenings,
+            channels=frozenset(touched.tolist()),
+        )
+        moved = _Moved(
+            channels=touched, states=after, seen=after_seen, alarms=standing, since_checkpoint=since_checkpoint
+        )
+        return done, moved
+
+    def _needs_rerun(self, new: Columns, settled: Settled) -> npt.NDArray[np.bool_]:
+        """Return the readings that are not later than everything their channel was judged on."""
+        return (new.time <= self.states["time"][new.channel]) & ~settled.beyond
+
+    def _with_open_conditions(self, touched: Ints, after: npt.NDArray[Any]) -> list[int]:
+        levels = [name for name in after.dtype.names or () if name.endswith("_level")]
+        open_ = np.zeros(len(after), np.bool_)
+        for name in levels:
+            open_ |= after[name] > 0
+        return [int(c) for c in touched[open_]]
+
+    def _context(self, connection: sqlite3.Connection, channel: int, epoch: int) -> int:
+        number = self._contexts.get(epoch)
+        if number is None:
+            document = context_of(self.plan, channel, epoch, gateway.__version__, self._layout)
+            number = states.context_ids(connection, [msgspec.json.encode(document).decode()])[0]
+            self._contexts[epoch] = number
+        return number
+
+    def _packed(
+        self, connection: sqlite3.Connection, columns: Columns, judgement: Judgement
+    ) -> tuple[list[int | None], list[bytes | memoryview | None]]:
+        """Return context and packed verdict per reading (None: no check)."""
+        context: list[int | None] = [None] * len(columns)
+        packed: list[bytes | memoryview | None] = [None] * len(columns)
+        view = memoryview(judgement.verdicts.tobytes())
+        width = judgement.verdicts.dtype.itemsize
+        epochs = judgement.verdicts["epoch"].tolist()
+        channels = columns.channel[judgement.check_row].tolist()
+        for i, row in enumerate(judgement.check_row.tolist()):
+            context[row] = self._context(connection, channels[i], epochs[i])
+            packed[row] = view[i * width : (i + 1) * width]
+        return context, packed
+
+    def _write(
+        self,
+        connection: sqlite3.Connection,
+        columns: Columns,
+        judgement: Judgement,
+        received_at: int,
+        late: Ints,
+    ) -> None:
+        context, packed = self._packed(connection, columns, judgement)
+        quality = np.zeros(len(columns), np.int8)
+        quality[columns.clock] = Quality.CLOCK
+        quality[late > 0] = Quality.LATE
+        quality[judgement.out_of_range] = Quality.OUT_OF_RANGE
+        quality[columns.stable == 0] = Quality.UNSTABLE
+        readings.add_readings(
+            connection,
+            columns,
+            self.ids[columns.channel],
+            np.full(len(columns), received_at, np.int64),
+            late,
+            quality,
+            context,
+            packed,
+        )
+
+    def _amend(
+        self,
+        connection: sqlite3.Connection,
+        channel: int,
+        new: Columns,
+        late: npt.NDArray[np.bool_],
+        at: int,
+        standing: dict[Any, Any],
+    ) -> tuple[npt.NDArray[Any], list[Happening], int]:
+        """Judge again the stretch of one channel that late readings fall into; return its state, events and checks."""
+        channel_id = int(self.ids[channel])
+        earliest = int(new.time.min())
+        states.forget_checkpoints(connection, channel_id, earliest)
+        known = states.checkpoint_before(connection, channel_id, earliest)
+        start, state = (NEVER, fresh(1)) if known is None else (known[0], load([known[1]]))
+        old = readings.since(connection, channel, channel_id, start)
+        joined = Columns.join([old.columns, new])
+        order = joined.sorted_rows()
+        columns = joined.take(order)
+        judgement = judge(self.plan, state, columns)
+        place = np.argsort(order, kind="stable")
+        self._write_part(connection, columns, judgement, place[len(old.columns) :], late, at)
+        self._supersede(connection, columns, judgement, old, place[: len(old.columns)], at)
+        facts = self.plan.facts[channel]
+        seen = alarm_rows.recorded(connection, facts.device, facts.channel)
+        happenings = happen(self.plan, judgement.changes, columns, judgement, standing, seen)
+        whole = self.states.copy()
+        whole[channel] = judgement.states[0]
+        happenings += reconcile(self.plan, [channel], whole, standing, amended=True)
+        return judgement.states[0], happenings, int((~np.isnan(new.reference)).sum())
+
+    def _write_part(
+        self,
+        connection: sqlite3.Connection,
+        columns: Columns,
+        judgement: Judgement,
+        rows: Ints,
+        late: npt.NDArray[np.bool_],
+        at: int,
+    ) -> None:
+        """Write only the new readings of a stretch judged again."""
+        chosen = np.zeros(len(columns), np.bool_)
+        chosen[rows] = True
+        checks = chosen[judgement.check_row]
+        new_row = np.cumsum(chosen) - 1
+        was_late = np.zeros(len(columns), np.int64)
+        was_late[rows] = late
+        part = replace(
+            judgement,
+            verdicts=judgement.verdicts[checks],
+            check_row=new_row[judgement.check_row[checks]],
+            out_of_range=judgement.out_of_range[chosen],
+        )
+        self._write(connection, columns.take(chosen), part, at, was_late[chosen])
+
+    def _supersede(
+        self,
+        connection: sqlite3.Connection,
+        columns: Columns,
+        judgement: Judgement,
+        old: readings.Stored,
+        rows: Ints,
+        at: int,
+    ) -> None:
+        """Add superseding verdicts for stored checks that are now judged otherwise."""
+        context, packed = self._packed(connection, columns, judgement)
+        amendments = []
+        for i, row in enumerate(rows.tolist()):
+            now, was = packed[row], old.verdict[i]
+            if now is None or was is None:
+                continue
+            if _same(bytes(now), was) and context[row] == old.context[i]:
+                continue
+            name = self._verdict_name(connection, old.columns.take([i]), was, old.context[i])
+            amendments.append((old.ids[i], old.version[i] + 1, context[row] or 0, bytes(now), name, at))
+        readings.add_amendments(connection, amendments)
+
+    def _verdict_name(
+        self, connection: sqlite3.Connection, reading: Columns, verdict: bytes, context: int | None
+    ) -> str:
+        document = connection.execute("SELECT document FROM context WHERE id = ?", (context,)).fetchone()[0]
+        decoded = msgspec.json.decode(document, type=Context)
+        dtype = readings.layout(connection, decoded.layout)
+        return next(verdict_lines(reading, np.frombuffer(verdict, dtype), [decoded]))[0]
+
+    def _rejudge_channel(
+        self, connection: sqlite3.Connection, channel: int, at: int
+    ) -> tuple[npt.NDArray[Any], list[Happening], dict[Any, Any]]:
+        channel_id = int(self.ids[channel])
+        states.forget_checkpoints(connection, channel_id, NEVER)
+        old = readings.since(connection, channel, channel_id, NEVER)
+        standing = dict(self.alarms)
+        happenings: list[Happening] = []
+        index = np.array([channel], np.int64)
+        state = fresh(1)
+        if len(old.columns):
+            judgement = judge(self.plan, state, old.columns)
+            self._supersede(connection, old.columns, judgement, old, np.arange(len(old.columns)), at)
+            facts = self.plan.facts[channel]
+            seen = alarm_rows.recorded(connection, facts.device, facts.channel)
+            happenings = happen(self.plan, judgement.changes, old.columns, judgement, standing, seen)
+            state = judgement.states
+            whole = self.states.copy()
+            whole[channel] = state[0]
+            happenings += reconcile(self.plan, [channel], whole, standing, amended=True)
+        alarm_rows.put(connection, happenings)
+        states.put_states(connection, self.plan, self.ids, index, state, self.seen)
+        return state[0], happenings, standing
+
+    def _checkpoint(
+        self, connection: sqlite3.Connection, touched: Ints, after: npt.NDArray[Any], new: Columns
+    ) -> Ints:
+        """Keep the states of channels that have had enough readings since; return how many each has had."""
+        channels, counts = np.unique(new.channel, return_counts=True)
+        since = self._since_checkpoint.copy()
+        since[channels] += counts
+        due = since[touched] >= CHECKPOINT_READINGS
+        if due.any():
+            rows = zip(self.ids[touched[due]].tolist(), after["time"][due].tolist(), dump(after[due]), strict=True)
+            states.put_checkpoints(connection, rows)
+            since[touched[due]] = 0
+        return since
+
+
+def _same(now: bytes, was: bytes) -> bool:
+    """Compare packed verdicts but for the place of the epoch, which belongs to the plan and not to the verdict."""
+    if len(now) != len(was):
+        return False
+    a, b = np.frombuffer(now, verdict_dtype()).copy(), np.frombuffer(was, verdict_dtype()).copy()
+    a["epoch"] = b["epoch"] = 0
+    return a.tobytes() == b.tobytes()
+
+
+def _record(payload: bytes, index: int) -> bytes:
+    """Return one record of a pack as JSON, or the whole payload if it cannot be cut."""
+    try:
+        records = msgspec.json.decode(payload, type=list[msgspec.Raw])
+    except msgspec.DecodeError:
+        return payload
+    return bytes(records[index]) if index < len(records) else payload

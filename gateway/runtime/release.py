@@ -1,0 +1,36 @@
+"""Approved quarantine entries go through the pipeline again; what they then are, they count as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from collectors import Message
+from gateway.ledger import quarantine
+from gateway.runtime.ingest import Batch, Done, Ingest
+
+__all__ = ["release_approved"]
+
+
+def release_approved(ingest: Ingest, decode: Callable[[Message, int], Any], at: int) -> Done | None:
+    """Run every approved entry again, each in its own transaction; None if there was none.
+
+    An entry that goes through is released; one that is refused again stays open with the new reason.
+    """
+    entries = quarantine.entries(ingest.ledger.connection, state="approved")
+    total = None
+    for entry in entries:
+        decoded = decode(Message(topic=entry.topic or "", payload=entry.payload, received_at=entry.received_at), 0)
+        done = ingest.process(
+            Batch(
+                readings=decoded.readings,
+                refused=decoded.refused,
+                received_at=[entry.received_at],
+                topic=[entry.topic],
+                payload=[entry.payload],
+                at=at,
+                entry=entry.id,
+            )
+        )
+        total = done if total is None else total.plus(done)
+    return total

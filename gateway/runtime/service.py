@@ -1,0 +1,255 @@
+"""The gateway service: takes messages, judges and commits them, acknowledges; beside it everything that reads the ledger.
+
+One TaskGroup owns every task. All work on the ledger is done by one worker thread, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from collectors import Message, Source
+from gateway.ledger.store import Ledger
+from gateway.metrology.readings import Reading, Refusal
+from gateway.pipeline.plan import Plan
+from gateway.runtime.ingest import Batch, Done, Ingest
+
+__all__ = ["Announce", "Decode", "Decoded", "Service", "slices"]
+
+log = logging.getLogger("metergate")
+
+T = TypeVar("T")
+
+SLICE_READINGS = 2000
+"""So many readings at most are judged and committed at once."""
+TAKE_MESSAGES = 2000
+TICK_S = 1.0
+WATCH_S = 0.25
+RETRY_S = (0.5, 1.0, 2.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """What decoders made of one message."""
+
+    readings: Sequence[Reading]
+    refused: Sequence[Refusal]
+
+
+Decode = Callable[[Message, int], Decoded]
+"""(message, its index in the batch) -> readings and refusals; never raises."""
+
+
+class Announce(Protocol):
+    """Who is told what has become durable."""
+
+    def __call__(self, ingest: Ingest, done: Done, at: int) -> None: ...
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the service has done since it started."""
+
+    messages: int = 0
+    received: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    late: int = 0
+    checks: int = 0
+    batches: int = 0
+
+    def add(self, done: Done) -> None:
+        """Add one committed batch."""
+        self.received += done.received
+        self.stored += done.stored
+        self.duplicate += done.duplicate
+        self.quarantined += done.quarantined
+        self.late += done.late
+        self.checks += done.checks
+        self.batches += 1
+
+
+@dataclass(kw_only=True)
+class Service:
+    """One gateway at work. `clock` gives ns; `replan` builds a plan from the ledger's registry."""
+
+    ledger: Callable[[], Ledger]
+    source: Source
+    decode: Decode
+    replan: Callable[[Ledger], Plan]
+    announce: Announce
+    clock: Callable[[], int]
+    lateness_ns: int
+    totals: Totals = field(default_factory=Totals)
+    ingest: Ingest | None = None
+    trouble: str | None = None
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+        """Ingest until `stop` is set or the source ends; a batch in hand is finished and acknowledged first."""
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, thread_name_prefix="ledger") as worker:
+
+            async def on_ledger(work: Callable[[], T]) -> T:
+                return await loop.run_in_executor(worker, work)
+
+            await on_ledger(self._open)
+            try:
+                async with self.source, asyncio.TaskGroup() as tasks:
+                    ready()
+                    beside = [
+                        tasks.create_task(self._tick(on_ledger), name="tick"),
+                        tasks.create_task(self._watch(on_ledger), name="watch"),
+                    ]
+                    await self._ingest(on_ledger, stop)
+                    for task in beside:
+                        task.cancel()
+            finally:
+                await on_ledger(self._close)
+
+    def _open(self) -> None:
+        ledger = self.ledger()
+        self.ingest = Ingest(ledger, self.replan(ledger), self.lateness_ns)
+        self.announce(self.ingest, self.ingest.rejudge(self.clock()), self.clock())
+
+    def _close(self) -> None:
+        if self.ingest is not None:
+            self.ingest.ledger.close()
+
+    @property
+    def _at_work(self) -> Ingest:
+        if self.ingest is None:
+            raise RuntimeError("the service has not been started")
+        return self.ingest
+
+    async def _ingest(self, on_ledger: Callable[[Callable[[], Any]], Any], stop: asyncio.Event) -> None:
+        limit = TAKE_MESSAGES
+        while not stop.is_set():
+            messages = await self.source.take(limit, 0.1)
+            if messages is None:
+                return
+            if not messages:
+                continue
+            received = await self._durably(on_ledger, lambda m=messages: self._commit(m), stop)
+            if received is None:
+                return
+            await self.source.acknowledge(messages)
+            self.totals.messages += len(messages)
+            limit = max(1, min(TAKE_MESSAGES, SLICE_READINGS * len(messages) // max(received, 1) + 1))
+
+    async def _durably(
+        self, on_ledger: Callable[[Callable[[], T]], Any], work: Callable[[], T], stop: asyncio.Event
+    ) -> T | None:
+        """Do the work until it is durable. A ledger that fails is opened anew: nothing is acknowledged meanwhile."""
+        attempt = 0
+        while True:
+            try:
+                result: T = await on_ledger(work)
+            except (sqlite3.Error, OSError) as error:
+                wait = RETRY_S[min(attempt, len(RETRY_S) - 1)]
+                attempt += 1
+                self.trouble = f"the ledger cannot be written: {error}"
+                log.error("%s; nothing is acknowledged until it can, next try in %.1f s", self.trouble, wait)
+                if await _stopped_within(stop, wait):
+                    return None
+                await on_ledger(self._reopen)
+            else:
+                if self.trouble is not None:
+                    log.warning("the ledger can be written again; nothing was lost")
+                    self.trouble = None
+                return result
+
+    def _reopen(self) -> None:
+        try:
+            self._close()
+            ledger = self.ledger()
+            self.ingest = Ingest(ledger, self.replan(ledger), self.lateness_ns)
+        except (sqlite3.Error, OSError) as error:
+            log.error("the ledger cannot be opened: %s", error)
+
+    def _commit(self, messages: Sequence[Message]) -> int:
+        """Decode, judge and commit some messages; return how many readings they held."""
+        ingest, at = self._at_work, self.clock()
+        decoded = [self.decode(m, i) for i, m in enumerate(messages)]
+        readings = [r for d in decoded for r in d.readings]
+        refused = [r for d in decoded for r in d.refused]
+        received_at = [m.received_at for m in messages]
+        topic, payload = [m.topic for m in messages], [m.payload for m in messages]
+        for i, part in enumerate(slices(readings, SLICE_READINGS)):
+            batch = Batch(
+                readings=part,
+                refused=refused if i == 0 else (),
+                received_at=received_at,
+                topic=topic,
+                payload=payload,
+                at=at,
+            )
+            done = ingest.process(batch)
+            self.totals.add(done)
+            self.announce(ingest, done, at)
+        return len(readings)
+
+    async def _tick(self, on_ledger: Callable[[Callable[[], Any]], Any]) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            await on_ledger(self._let_time_pass)
+
+    def _let_time_pass(self) -> None:
+        try:
+            ingest, at = self._at_work, self.clock()
+            done = ingest.tick(at)
+            if done.happenings:
+                self.announce(ingest, done, at)
+        except (sqlite3.Error, OSError) as error:
+            log.error("the ledger cannot be written: %s", error)
+
+    async def _watch(self, on_ledger: Callable[[Callable[[], Any]], Any]) -> None:
+        """Take over what other commands have changed in the ledger, within a second."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            await on_ledger(self._take_over)
+
+    def _take_over(self) -> None:
+        try:
+            ingest = self._at_work
+            version = ingest.ledger.data_version()
+            if version == getattr(self, "_version", version):
+                self._version = version
+                return
+            self._version = version
+            ingest.reload_alarms()
+            at = self.clock()
+            plan = self.replan(ingest.ledger)
+            if plan.fingerprints != ingest.plan.fingerprints or plan.index != ingest.plan.index:
+                log.info("the registry has changed: %d channels", len(plan))
+                self.announce(ingest, ingest.replan(plan, at), at)
+            self._release(ingest)
+        except (sqlite3.Error, OSError) as error:
+            log.error("the ledger cannot be read: %s", error)
+
+    def _release(self, ingest: Ingest) -> None:
+        """Run approved quarantine entries through the pipeline again."""
+        from gateway.runtime.release import release_approved
+
+        done = release_approved(ingest, self.decode, self.clock())
+        if done is not None:
+            self.totals.add(done)
+            self.announce(ingest, done, self.clock())
+
+
+async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def slices(readings: Sequence[Reading], size: int) -> list[Sequence[Reading]]:
+    """Cut readings into slices of at most `size`; one empty slice if there are none."""
+    return [readings[i : i + size] for i in range(0, len(readings), size)] or [()]
