@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import sha256
 from operator import itemgetter
 from typing import Any
 
@@ -78,7 +79,7 @@ def power_factor_text(value: float) -> str | None:
     >>> power_factor_text(1.0), power_factor_text(0.5), power_factor_text(-0.8)
     ('1', '0.5i', '0.8c')
     """
-    if np.isnan(value):
+    if math.isnan(value):
         return None
     size = f"{abs(value):g}"
     return size if abs(value) == 1.0 or value == 0.0 else size + ("i" if value > 0 else "c")
@@ -102,20 +103,29 @@ _CONFORMITY = {
 _MODES = (None, "certificate", "learned")
 
 
-def _conditions(c: dict[str, list[Any]], i: int) -> bytes:
+def _conditions(c: Columns) -> list[str]:
     """Return the conditions that were stated, as JSON."""
-    found: dict[str, object] = {}
-    for name in ("flow_m3h", "current_A", "temperature_C"):
-        value = c[name][i]
-        if value == value:  # noqa: PLR0124  NaN is absent
-            found[name] = value
-    power_factor = power_factor_text(c["power_factor"][i])
-    if power_factor is not None:
-        found["power_factor"] = power_factor
+    stated = np.zeros(len(c), np.bool_)
+    for name in ("flow_m3h", "current_A", "temperature_C", "power_factor"):
+        stated |= ~np.isnan(getattr(c, name))
     for name in ("phase", "direction"):
-        if c[name][i] is not None:
-            found[name] = c[name][i]
-    return orjson.dumps(found)
+        stated |= getattr(c, name) != None  # noqa: E711  element by element
+    texts = ["{}"] * len(c)
+    for i in np.flatnonzero(stated).tolist():
+        found: dict[str, object] = {}
+        for name in ("flow_m3h", "current_A", "temperature_C"):
+            value = float(getattr(c, name)[i])
+            if not math.isnan(value):
+                found[name] = value
+        power_factor = power_factor_text(float(c.power_factor[i]))
+        if power_factor is not None:
+            found["power_factor"] = power_factor
+        for name in ("phase", "direction"):
+            text = getattr(c, name)[i]
+            if text is not None:
+                found[name] = text
+        texts[i] = orjson.dumps(found).decode()
+    return texts
 
 
 _NUMBERS = (
@@ -146,57 +156,58 @@ def _slots() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 @lru_cache(maxsize=4096)
-def _template(context: bytes, charted: bool) -> tuple[bytes, Callable[[list[bytes]], tuple[bytes, ...]]]:
-    """Return the line of a context with a place for each token, and which tokens those are."""
+def _template(context: bytes, charted: bool) -> tuple[list[str], Callable[[Sequence[str]], tuple[str, ...]]]:
+    """Return the pieces of a context's line, every other one a place for a token, and which tokens go there."""
     from gateway.pipeline.judge import chart_columns
 
     k = msgspec.json.decode(context, type=Context)
     numbers, texts = _slots()
     place = {name: i for i, name in enumerate(numbers + texts)}
-    pieces: list[bytes] = []
+    pieces = [""]
     chosen: list[int] = []
 
-    def fixed(value: object) -> None:
-        pieces.append(orjson.dumps(value).replace(b"%", b"%%"))
+    def put(text: str) -> None:
+        pieces[-1] += text
 
     def slot(name: str) -> None:
-        pieces.append(b"%b")
         chosen.append(place[name])
+        pieces.extend(("", ""))
 
     for n, name in enumerate(_ORDER):
-        pieces.append((b"," if n else b"{") + b'"' + name.encode() + b'":')
-        if name == "k":
-            fixed(2)
+        put(f'{"," if n else "{"}"{name}":')
+        if name in place:
+            slot(name)
+        elif name == "k":
+            put("2")
         elif name != "detectors":
-            slot(name) if name in place else fixed(getattr(k, name))
+            put(orjson.dumps(getattr(k, name)).decode())
         else:
-            pieces.append(b"{")
+            put("{")
             for m, chart in enumerate(k.charts if charted else ()):
-                pieces.append((b"," if m else b"") + orjson.dumps(chart) + b":{")
+                put(f'{"," if m else ""}"{chart}":{{')
                 for column in [c for d, c, _ in chart_columns() if d == chart]:
-                    pieces.append(orjson.dumps(column) + b":")
+                    put(f'"{column}":')
                     slot("onset" if column == "onset" else f"{chart}_{column}")
-                    pieces.append(b",")
-                pieces.append(b'"signal":')
+                    put(",")
+                put('"signal":')
                 slot(f"{chart}_signal")
-                pieces.append(b"}")
-            pieces.append(b"}")
-    pieces.append(b"}")
-    return b"".join(pieces), itemgetter(*chosen)
+                put("}")
+            put("}")
+    put("}")
+    return pieces, itemgetter(*chosen)
 
 
-_NULL = b"null"
-_TRUTH = (b"false", b"true")
+_TRUTH = ("false", "true")
 
 
 @lru_cache(maxsize=65_536)
-def _quoted(text: str | None) -> bytes:
-    return _NULL if text is None else orjson.dumps(text)
+def _quoted(text: str | None) -> str:
+    return "null" if text is None else orjson.dumps(text).decode()
 
 
 @lru_cache(maxsize=1024)
-def _flags_json(flags: int) -> bytes:
-    return orjson.dumps(flag_names(flags))
+def _flags_json(flags: int) -> str:
+    return orjson.dumps(flag_names(flags)).decode()
 
 
 def verdict_lines(
@@ -208,66 +219,57 @@ def verdict_lines(
     """Yield (id, JSON line) for each check; `columns`, `verdicts` and `contexts` row by row.
 
     The id is the hash of everything the verdict says but which one it supersedes: the same readings judged by the
-    same rules have the same verdict ids wherever and whenever they are judged.
+    same rules have the same verdict ids wherever and whenever they are judged. Lines are put together from tokens
+    made column by column: as documents, one by one, they would cost three times as much.
     """
     if not len(verdicts):
         return
     known: dict[int, tuple[Context, bytes]] = {}
-    charted = verdicts["charted"].tolist()
-    for i, tokens in enumerate(_tokens(columns, verdicts, contexts)):
-        k = contexts[i]
+    previous = ["null"] * len(verdicts) if supersedes is None else [_quoted(name) for name in supersedes]
+    tokens = zip(*_token_columns(columns, verdicts, contexts), strict=True)
+    for row, k, charted, before in zip(tokens, contexts, verdicts["charted"].tolist(), previous, strict=True):
         if id(k) not in known:
             known[id(k)] = (k, msgspec.json.encode(k))
-        template, chosen = _template(known[id(k)][1], charted[i])
-        line = template % chosen(tokens)
-        name = blake2b(line, digest_size=12).hexdigest()
-        previous = b"null" if supersedes is None else _quoted(supersedes[i])
-        yield name, b'{"id":"%b","supersedes":%b,%b' % (name.encode(), previous, line[1:])
+        template, chosen = _template(known[id(k)][1], charted)
+        pieces = template.copy()
+        pieces[1::2] = chosen(row)
+        line = "".join(pieces)
+        name = sha256(line.encode()).hexdigest()[:24]
+        yield name, f'{{"id":"{name}","supersedes":{before},{line[1:]}'.encode()
 
 
-def _tokens(columns: Columns, verdicts: npt.NDArray[Any], contexts: Sequence[Context]) -> Iterator[list[bytes]]:
-    """Yield the JSON tokens of each check: numbers (NaN is null), then texts."""
+def _token_columns(columns: Columns, verdicts: npt.NDArray[Any], contexts: Sequence[Context]) -> list[list[str]]:
+    """Return the JSON tokens of the checks, column by column: numbers (NaN is null), then texts, as in `_slots`."""
     numbers, _ = _slots()
-    matrix = np.empty((len(verdicts), len(numbers)))
     relative = np.array([k.error_unit == "%" and k.unit != "%" for k in contexts])
     reference, error = verdicts["reference"], verdicts["error"]
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = np.where(relative, error, 100.0 * error / np.abs(reference))
-    for n, name in enumerate(numbers):
-        matrix[:, n] = np.where(reference == 0.0, np.nan, percent) if name == "error_percent" else verdicts[name]
-    rows = orjson.dumps(matrix, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
-    plain = (
-        np.isnan(columns.flow_m3h) & np.isnan(columns.current_A) & np.isnan(columns.temperature_C)
-        & np.isnan(columns.power_factor) & (columns.phase == None) & (columns.direction == None)  # noqa: E711
-    ).tolist()  # fmt: skip
-    names = ("flow_m3h", "current_A", "temperature_C", "power_factor", "phase", "direction")
-    c = {name: getattr(columns, name).tolist() for name in names}
-    onset = [_quoted(format_instant(t)) if t else _NULL for t in verdicts["cusum_onset"].tolist()]
-    signals = zip(*(verdicts[f"{d.name}_signal"].tolist() for d in detectors()), strict=True)
-    sigma_known = (~np.isnan(verdicts["sigma"])).tolist()
-    learned = verdicts["learned_sigma"].tolist()
-    texts = zip(
-        rows, columns.time.tolist(), columns.seq.tolist(), columns.boot.tolist(), plain, columns.standard.tolist(),
-        columns.evidence.tolist(), reference.tolist(), contexts, verdicts["conformity"].tolist(), sigma_known, learned,
-        verdicts["mode"].tolist(), verdicts["flags"].tolist(), onset, signals, strict=True,
-    )  # fmt: skip
-    for i, (row, t, seq, boot, bare, standard, evidence, r, k, conform, has, own, mode, flags, on, signal) in enumerate(
-        texts
-    ):
-        tokens = row.split(b",")
-        tokens += (
-            b'"%b"' % format_instant(t).encode(),
-            b"%d" % seq if seq >= 0 else _NULL,
-            _quoted(boot),
-            b"{}" if bare else _conditions(c, i),
-            _quoted(standard or k.standard),
-            _quoted(evidence_class(evidence, k.kind, r)),
-            _quoted(k.unit if r == 0.0 else k.error_unit),
-            _quoted(_CONFORMITY[conform]),
-            (b'"learned"' if own else b'"declared"') if has else _NULL,
-            _quoted(_MODES[mode]),
-            _flags_json(flags),
-            on,
-            *[_TRUTH[x] for x in signal],
-        )
-        yield tokens
+    percent[reference == 0.0] = np.nan
+    found = [_numbers(percent if name == "error_percent" else verdicts[name]) for name in numbers]
+    zero = (reference == 0.0).tolist()
+    sigma = np.where(np.isnan(verdicts["sigma"]), 0, np.where(verdicts["learned_sigma"], 2, 1)).tolist()
+    evidence = zip(columns.evidence.tolist(), contexts, reference.tolist(), strict=True)
+    return [
+        *found,
+        [f'"{format_instant(t)}"' for t in columns.time.tolist()],
+        [str(n) if n >= 0 else "null" for n in columns.seq.tolist()],
+        [_quoted(b) for b in columns.boot.tolist()],
+        _conditions(columns),
+        [_quoted(s or k.standard) for s, k in zip(columns.standard.tolist(), contexts, strict=True)],
+        [_quoted(evidence_class(code, k.kind, r)) for code, k, r in evidence],
+        [_quoted(k.unit if z else k.error_unit) for z, k in zip(zero, contexts, strict=True)],
+        [_quoted(_CONFORMITY[c]) for c in verdicts["conformity"].tolist()],
+        [_SIGMA_SOURCES[s] for s in sigma],
+        [_quoted(_MODES[m]) for m in verdicts["mode"].tolist()],
+        [_flags_json(f) for f in verdicts["flags"].tolist()],
+        [f'"{format_instant(t)}"' if t else "null" for t in verdicts["cusum_onset"].tolist()],
+        *([_TRUTH[v] for v in verdicts[f"{d.name}_signal"].tolist()] for d in detectors()),
+    ]
+
+
+_SIGMA_SOURCES = ("null", '"declared"', '"learned"')
+
+
+def _numbers(column: npt.NDArray[Any]) -> list[str]:
+    return orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY).decode()[1:-1].split(",")

@@ -27,7 +27,7 @@ from gateway.pipeline.watch import Change, silent_since
 
 __all__ = ["Replay", "late_in_file", "replay", "summary", "verdict_stream"]
 
-CHUNK = 20_000
+CHUNK = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
