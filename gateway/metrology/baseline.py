@@ -144,5 +144,5 @@ class CurveTable:
             beyond = np.where(open_ & ~below, middle, beyond)
         right = np.minimum(left + 1, last)
         width = np.where(right > left, self.x[right] - self.x[left], 1.0)
-        t = np.where(right > left, (at - self.x[left]) / width, 0.0)
-        return left, np.where(self.everywhere[c] | (t < 0.0), 0.0, t)
+        way = np.where(self.everywhere[c] | (right == left), 0.0, np.maximum(at - self.x[left], 0.0))
+        return left, way / width

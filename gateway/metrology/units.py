@@ -322,4 +322,7 @@ def parse_quantity(text: str) -> Quantity:
         raise ValueError(f"{plain!r} has a thousands separator; write the digits together, such as 1400 kg")
     if name[0] in ".+-−" or not name.isprintable():
         raise ValueError(f"{plain[:40]!r} is not a number and a unit, such as 5 g")
-    return Quantity(value=Decimal(number.replace("−", "-")), unit=name)
+    value = Decimal(number.replace("−", "-"))
+    if not isfinite(value):
+        raise ValueError(f"{plain!r} is not a number that can be computed with")
+    return Quantity(value=value, unit=name)
