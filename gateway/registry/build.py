@@ -1,0 +1,194 @@
+"""Specs become the registry: units converted exactly, defaults by kind, certificates against their channels.
+
+Nothing is half built: either all of it is sound, or every mistake is raised together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+from zoneinfo import ZoneInfo
+
+from gateway.errors import Mistake, Mistakes
+from gateway.metrology.instants import SECOND_NS, parse_date, parse_epoch, parse_rfc3339
+from gateway.registry.certify import certificate_from
+from gateway.registry.channels import channel_from
+from gateway.registry.model import Certificate, Channel, Device, Event, Registry
+from gateway.registry.specs import CertificateSpec, ChannelSpec, DeviceSpec, Entry, EventSpec, Specs
+from gateway.registry.validation import Written
+
+if TYPE_CHECKING:
+    from gateway.metrology.rulepacks import RulePacks
+
+__all__ = ["build", "merge"]
+
+W = TypeVar("W", bound=Written)
+T = TypeVar("T")
+
+
+def merge(known: Specs, new: Specs) -> Specs:
+    """Return both together: a new device replaces the known one of its id; certificates and events are added once."""
+    replaced = {e.spec.id for e in new.devices}
+    certificates = [e.spec for e in known.certificates]
+    events = [e.spec for e in known.events]
+    return Specs(
+        devices=(*(e for e in known.devices if e.spec.id not in replaced), *new.devices),
+        certificates=(*known.certificates, *(e for e in new.certificates if e.spec not in certificates)),
+        events=(*known.events, *(e for e in new.events if e.spec not in events)),
+        mistakes=(*known.mistakes, *new.mistakes),
+        broken=known.broken | new.broken,
+    )
+
+
+def build(specs: Specs, *, zone: ZoneInfo, packs: RulePacks, known: Specs | None = None) -> Registry:
+    """Return the registry of the specs, added to the known ones; raises Mistakes with every mistake.
+
+    `zone` is the site's: dates begin at its midnight. A certificate or event may name a known device.
+    """
+    building = _Building(zone=zone, packs=packs)
+    everything = merge(known, specs) if known is not None else specs
+    registry = building.registry(specs, everything)
+    if building.mistakes:
+        raise Mistakes(building.mistakes)
+    return registry
+
+
+@dataclass(slots=True)
+class _Building:
+    """One run over the specs: the surroundings, and the mistakes so far."""
+
+    zone: ZoneInfo
+    packs: RulePacks
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def registry(self, new: Specs, everything: Specs) -> Registry:
+        self.mistakes += new.mistakes
+        self._once(new.devices, lambda s: (s.id,), "id", "device {} is already in {}; ids are unique", same=False)
+        self._once(
+            everything.certificates,
+            lambda s: (s.id, s.phase.value),
+            "id",
+            "certificate {} ({}) is already in {} with other content; a certificate never changes",
+        )
+        devices = {e.spec.id: self._device(e) for e in everything.devices}
+        certificates = [self._certificate(e, devices, everything.broken) for e in everything.certificates]
+        events = [self._event(e, devices, everything.broken) for e in everything.events]
+        return Registry(
+            devices=dict(sorted(devices.items())),
+            certificates=tuple(
+                sorted(
+                    _distinct(c for c in certificates if c is not None),
+                    key=lambda c: (c.performed_at, c.device, c.channel or "", c.id, c.phase),
+                )
+            ),
+            events=tuple(
+                sorted(_distinct(e for e in events if e is not None), key=lambda e: (e.time, e.device, e.kind, e.note))
+            ),
+        )
+
+    def _once(
+        self,
+        entries: Iterable[Entry[W]],
+        identity: Callable[[W], tuple[str, ...]],
+        key: str,
+        message: str,
+        *,
+        same: bool = True,
+    ) -> None:
+        """Add a mistake for each entry whose identity was there; with `same`, identical content may be repeated."""
+        first: dict[tuple[str, ...], Entry[W]] = {}
+        for entry in entries:
+            name = identity(entry.spec)
+            before = first.setdefault(name, entry)
+            if before is not entry and not (same and before.spec == entry.spec):
+                self.mistakes.append(entry.mistake((key,), message.format(*name, before.place)))
+
+    def _device(self, entry: Entry[DeviceSpec]) -> Device:
+        spec = entry.spec
+        self._legal_limits(entry)
+        return Device(
+            id=spec.id,
+            kind=spec.kind,
+            site=spec.site,
+            serial=spec.serial,
+            name=spec.name,
+            rule_pack=None if spec.rule_pack == "none" else spec.rule_pack,
+            parameters=dict(spec.parameters),
+            in_service=spec.in_service,
+            decision=spec.decision,
+            channels={name: self._channel(entry, name, channel) for name, channel in spec.channels.items()},
+        )
+
+    def _legal_limits(self, entry: Entry[DeviceSpec]) -> None:
+        """Check the parameters against the rule pack; without one only `d` means anything."""
+        spec = entry.spec
+        if spec.rule_pack == "none":
+            self.mistakes += [
+                entry.mistake(("parameters", name), "unknown key; without a rule pack only d is read")
+                for name in spec.parameters
+                if name != "d"
+            ]
+            return
+        versions = [pack for pack in self.packs if pack.id == spec.rule_pack]
+        if not versions:
+            names = ", ".join(sorted({pack.id for pack in self.packs}))
+            self.mistakes.append(
+                entry.mistake(("rule_pack",), f"{spec.rule_pack} is not known; there are {names}, none")
+            )
+            return
+        for message in versions[-1].validate(spec.parameters):
+            named = next((p for p in spec.parameters if message.startswith(p)), None)
+            self.mistakes.append(entry.mistake(("parameters",) if named is None else ("parameters", named), message))
+
+    def _channel(self, entry: Entry[DeviceSpec], name: str, spec: ChannelSpec) -> Channel:
+        return channel_from(entry, name, spec, self.mistakes)
+
+    def _certificate(
+        self, entry: Entry[CertificateSpec], devices: Mapping[str, Device], broken: frozenset[str]
+    ) -> Certificate | None:
+        channel = None
+        spec = entry.spec
+        device = self._named_device(entry, devices, broken)
+        if device is None:
+            return None
+        if spec.channel is not None:
+            channel = device.channels.get(spec.channel)
+            if channel is None:
+                names = ", ".join(device.channels) or "none"
+                self.mistakes.append(
+                    entry.mistake(("channel",), f"device {device.id} has no channel {spec.channel}; it has {names}")
+                )
+                return None
+        found = certificate_from(entry, channel, lambda text: instant(text, self.zone), self.zone)
+        if isinstance(found, list):
+            self.mistakes += found
+            return None
+        return found
+
+    def _event(self, entry: Entry[EventSpec], devices: Mapping[str, Device], broken: frozenset[str]) -> Event | None:
+        spec = entry.spec
+        if self._named_device(entry, devices, broken) is None:
+            return None
+        return Event(device=spec.device, time=instant(spec.time, self.zone), kind=spec.kind, note=spec.note)
+
+    def _named_device(
+        self, entry: Entry[CertificateSpec] | Entry[EventSpec], devices: Mapping[str, Device], broken: frozenset[str]
+    ) -> Device | None:
+        found = devices.get(entry.spec.device)
+        if found is None and entry.spec.device not in broken:
+            self.mistakes.append(
+                entry.mistake(("device",), f"device {entry.spec.device} is not known; add it under devices")
+            )
+        return found
+
+
+def instant(text: str, zone: ZoneInfo) -> int:
+    """Return the instant of a date (00:00 in the zone), an RFC 3339 time or epoch seconds, already known to be one."""
+    if len(text) == 10 and text[4] == "-":
+        return parse_date(text, zone)
+    return parse_rfc3339(text) if "-" in text else parse_epoch(text, SECOND_NS)
+
+
+def _distinct(values: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(values))

@@ -1,0 +1,132 @@
+"""Specs as stable bytes for the ledger, and what differs between what is known and what was read.
+
+The bytes are JSON with sorted keys in which every value is the text the format reads: equal specs are equal bytes, and
+numbers stay exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from gateway.errors import Refused, WrongUse
+from gateway.registry.specs import CertificateSpec, DeviceSpec, EventSpec, Spec, Specs
+from gateway.registry.validation import validate
+from gateway.registry.yamltext import Document
+
+__all__ = ["Action", "Change", "FieldChange", "difference", "dump", "kind_of", "load", "refuse_contradictions"]
+
+KINDS: Mapping[str, type[Spec]] = {"device": DeviceSpec, "certificate": CertificateSpec, "event": EventSpec}
+
+
+def kind_of(spec: Spec) -> str:
+    """Return `device`, `certificate` or `event`."""
+    return next(name for name, model in KINDS.items() if isinstance(spec, model))
+
+
+def dump(spec: Spec) -> bytes:
+    """Return the canonical bytes of a spec; what is absent is left out."""
+    return orjson.dumps(spec.model_dump(mode="json", exclude_none=True), option=orjson.OPT_SORT_KEYS)
+
+
+def load(kind: str, text: bytes) -> Spec:
+    """Return the spec of `dump`; WrongUse when the bytes are none, which means a damaged or newer ledger."""
+    found = validate(KINDS[kind], orjson.loads(text), Document(file="registry"))
+    if isinstance(found, list):
+        raise WrongUse(f"a stored {kind} cannot be read ({found[0]})", remedy="a newer Metergate may have written it")
+    return found
+
+
+class Action(StrEnum):
+    """What applying a spec does."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    CONTRADICTS = "contradicts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldChange:
+    """One key with its text before and after; None is absent."""
+
+    key: str
+    old: str | None
+    new: str | None
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.old or 'nothing'} -> {self.new or 'nothing'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What applying one spec does. A certificate that contradicts the known one is refused: it never changes."""
+
+    kind: str
+    id: str
+    action: Action
+    spec: Spec
+    fields: tuple[FieldChange, ...] = ()
+
+
+def difference(old: Specs, new: Specs) -> tuple[Change, ...]:
+    """Return what adding the new specs to the old ones does, one change for each new spec, in its order."""
+    devices = {e.spec.id: e.spec for e in old.devices}
+    certificates = {(e.spec.id, e.spec.phase): e.spec for e in old.certificates}
+    events = {_event_id(e.spec): e.spec for e in old.events}
+    changes = [_change(s.id, devices.get(s.id), s, Action.CHANGED) for s in (e.spec for e in new.devices)]
+    changes += [
+        _change(f"{s.id} ({s.phase.value})", certificates.get((s.id, s.phase)), s, Action.CONTRADICTS)
+        for s in (e.spec for e in new.certificates)
+    ]
+    changes += [
+        _change(_event_id(s), events.get(_event_id(s)), s, Action.CHANGED) for s in (e.spec for e in new.events)
+    ]
+    return tuple(changes)
+
+
+def refuse_contradictions(changes: tuple[Change, ...]) -> None:
+    """Raise Refused when a certificate would change, naming each with the keys that differ."""
+    found = [c for c in changes if c.action is Action.CONTRADICTS]
+    if found:
+        words = "; ".join(
+            f"certificate {c.id} is known with other content ({', '.join(map(str, c.fields))})" for c in found
+        )
+        raise Refused(words, remedy="a certificate never changes; give the corrected one its own id")
+
+
+def _event_id(spec: EventSpec) -> str:
+    return f"{spec.device} {spec.kind.value} {spec.time}" + (f" {spec.note}" if spec.note else "")
+
+
+def _change(name: str, old: Spec | None, new: Spec, otherwise: Action) -> Change:
+    if old is None:
+        return Change(kind=kind_of(new), id=name, action=Action.ADDED, spec=new)
+    if old == new:
+        return Change(kind=kind_of(new), id=name, action=Action.UNCHANGED, spec=new)
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    fields = tuple(
+        FieldChange(key=key, old=before.get(key), new=after.get(key))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    )
+    return Change(kind=kind_of(new), id=name, action=otherwise, spec=new, fields=fields)
+
+
+def _leaves(spec: Spec) -> Iterator[tuple[str, str]]:
+    yield from _below("", spec.model_dump(mode="json", exclude_none=True))
+
+
+def _below(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _below(f"{path}.{key}" if path else str(key), inner)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from _below(f"{path}[{i}]", inner)
+    else:
+        yield path, str(value)

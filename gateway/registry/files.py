@@ -1,0 +1,71 @@
+"""Registry files and folders, read: `*.yaml` and `*.yml` with any of the lists, `*.csv` with certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+from gateway.errors import Mistake, WrongUse
+from gateway.registry.certificates_csv import parse_certificates_csv
+from gateway.registry.specs import Specs
+from gateway.registry.texts import parse_registry
+
+__all__ = ["read_registry", "read_text", "registry_files"]
+
+SUFFIXES = (".yaml", ".yml", ".csv")
+LARGEST = 64 * 2**20
+
+
+def read_registry(paths: Iterable[Path]) -> Specs:
+    """Return the specs in files and folders (below them too), files in the order of their names.
+
+    Mistakes are part of the result: `build` raises them, together with its own. WrongUse when a path is missing, holds
+    no registry file, or is of another format.
+    """
+    return reduce(add, (_read(path) for path in registry_files(paths)), Specs())
+
+
+def registry_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the registry files among paths, each once; WrongUse when a path is none and holds none."""
+    return list(dict.fromkeys(file for path in paths for file in _files(path)))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not found:
+            raise WrongUse(
+                f"{path} holds no registry file", remedy="put devices there as *.yaml, or name another folder"
+            )
+        yield from found
+    elif not path.exists():
+        raise WrongUse(f"{path} does not exist", remedy="name a registry file or folder, such as config/devices")
+    elif path.suffix.lower() == ".xml":
+        raise WrongUse(f"{path}: DCC XML is not read yet", remedy="write the certificate as YAML or CSV")
+    elif path.suffix.lower() not in SUFFIXES:
+        raise WrongUse(f"{path} is no registry file", remedy=f"registry files end in {', '.join(SUFFIXES)}")
+    else:
+        yield path
+
+
+def _read(path: Path) -> Specs:
+    text = read_text(path)
+    if isinstance(text, Mistake):
+        return Specs(mistakes=(text,))
+    if path.suffix.lower() == ".csv":
+        return parse_certificates_csv(text, str(path))
+    return parse_registry(text, str(path))
+
+
+def read_text(path: Path) -> str | Mistake:
+    """Return the UTF-8 text of a file, or the mistake that it is none; OSError as the system says it."""
+    if path.stat().st_size > LARGEST:
+        return Mistake(file=str(path), line=None, key="", message=f"is larger than {LARGEST} bytes")
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        return Mistake(file=str(path), line=line, key="", message="is not UTF-8; save it as UTF-8")

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Mistakes, WrongUse
+from gateway.registry.certificates_csv import parse_certificates_csv
+from gateway.registry.files import read_registry
+from gateway.registry.reading_certificates import read_certificates
+from tests.registry.conftest import ZONE
+
+CSV = """id,device,channel,performed_at,interval_months,laboratory,x,error,U,k,unit
+3681-26,scale-07,mass,2026-03-02,12,"TĐC, Hưng Yên",5 kg,1.2,1.0,2,g
+3681-26,scale-07,mass,2026-03-02,12,"TĐC, Hưng Yên",10 kg,2 g,1.2 g,2,g
+"""
+
+
+def test_a_row_is_a_point_and_the_rows_of_one_certificate_are_one() -> None:
+    found = parse_certificates_csv(CSV, "c.csv")
+    assert found.mistakes == ()
+    (entry,) = found.certificates
+    assert entry.spec.laboratory == "TĐC, Hưng Yên"
+    assert [(str(p.x), str(p.error), str(p.U)) for p in entry.spec.points] == [
+        ("5 kg", "1.2 g", "1.0 g"),
+        ("10 kg", "2 g", "1.2 g"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        ('c,s,mass,2026-03-02,12,lab,"5,5 kg",1,1,2,g', "4: certificates[1].points[0].x: '5,5 kg' has a comma"),
+        ("c,s,mass,2026-03-02,12,lab,1 400 kg,1,1,2,g", "4: certificates[1].points[0].x: '1 400 kg' has a thousands"),
+        ("c,s,mass,2026-03-02,12,lab,5,5 kg,1,1,2,g", "4: has 12 cells for 11 columns; write decimal points"),
+        ("c,s,mass,2026-03-02,12,lab,5 kg,1,,2,g", "4: certificates[1].points[0].U: is missing"),
+        ("c,s,mass,02/03/2026,12,lab,5 kg,1,1,2,g", "4: certificates[1].performed_at: '02/03/2026' is not a date"),
+        (
+            "3681-26,scale-07,mass,2026-03-03,12,x,15 kg,1,1,2,g",
+            "4: performed_at: 2026-03-03 contradicts 2026-03-02 in line 2",
+        ),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named_by_its_line(row: str, wanted: str) -> None:
+    found = [str(m) for m in parse_certificates_csv(CSV + row + "\n", "c.csv").mistakes]
+    assert any(m.startswith(f"c.csv:{wanted}") for m in found), found
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", "c.csv:1: is empty; the first line names the columns"),
+        ("id;device;performed_at\n", "c.csv:1: the columns are separated by semicolons"),
+        ("id,device,performed_at,ort\n", "c.csv:1: ort: unknown column"),
+        ("id,device\n", "c.csv:1: performed_at: this column is missing"),
+        ("id,id,device,performed_at\n", "c.csv:1: id: this column is there twice"),
+        ('id,device,performed_at\n"a,b', "c.csv:2: not CSV"),
+    ],
+)
+def test_a_header_that_is_none_is_refused(text: str, wanted: str) -> None:
+    assert str(parse_certificates_csv(text, "c.csv").mistakes[0]).startswith(wanted)
+
+
+def test_a_folder_is_read_with_all_below_it(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("devices: [{id: scale-07, kind: weighing}]\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.csv").write_text(CSV, encoding="utf-8-sig")
+    (tmp_path / "notes.txt").write_text("not ours")
+    found = read_registry([tmp_path, tmp_path / "a.yaml"])
+    assert (len(found.devices), len(found.certificates), found.mistakes) == (1, 1, ())
+
+
+def test_a_file_that_is_not_utf8_is_a_mistake_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"devices:\n  - {id: d, name: C\xe2n}\n")
+    assert [str(m) for m in read_registry([tmp_path / "a.yaml"]).mistakes] == [
+        f"{tmp_path / 'a.yaml'}:2: is not UTF-8; save it as UTF-8"
+    ]
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "x.xml", "x.pdf", "empty"])
+def test_a_path_that_holds_no_registry_is_wrong_use(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    if name.startswith("x."):
+        (tmp_path / name).write_text("<x/>")
+    with pytest.raises(WrongUse):
+        read_registry([tmp_path / name])
+
+
+def test_certificates_are_told_without_a_registry(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "certificates:\n"
+        "  - {id: c, device: d, channel: mass, performed_at: 2026-03-02, interval_months: 12, laboratory: TĐC,\n"
+        "     points: [{x: 5 kg, error: 1.2 g, U: 1 g, k: 2}, {x: 10 A, correction: 0.2 %, U: 0.1 %, k: 2}]}\n"
+    )
+    assert read_certificates(path, ZONE) == [
+        {
+            "schema": "metergate",
+            "id": "c",
+            "serial": None,
+            "laboratory": "TĐC",
+            "performed_at": "2026-03-01T17:00:00Z",
+            "valid_to": "2027-03-01T17:00:00Z",
+            "points": [
+                {"phase": "as_left", "x": 5.0, "x_unit": "kg", "indication": 5.0012, "error": 0.0012, "U": 0.001}
+                | {"k": 2.0, "unit": "kg"},
+                {"phase": "as_left", "x": 10.0, "x_unit": "A", "indication": None, "error": -0.2, "U": 0.1}
+                | {"k": 2.0, "unit": "%"},
+            ],
+            "conformity": None,
+            "signature": "none",
+        }
+    ]
+
+
+def test_a_certificate_that_cannot_be_read_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "certificates:\n  - {id: c, device: d, channel: m, performed_at: 2026-03-02, points: [{x: 5 kg}]}\n"
+    )
+    with pytest.raises(Mistakes, match=r"c\.yaml:2: certificates\[0\]\.points\[0\]\.U: is missing"):
+        read_certificates(path, ZONE)
