@@ -344,3 +344,16 @@ def test_a_batch_of_deliveries_is_judged_as_each_alone(volumes: list[float], err
         assert many(pump, np.array([volume])).tobytes() == together[i : i + 1].tobytes()
         least = Fraction(5, 100) if error == "absolute" else 5 / Fraction(repr(volume))
         assert together[i] >= float(least)
+
+
+@pytest.mark.parametrize("name", PACKS.ids)
+def test_no_checks_have_no_limits(name: str) -> None:
+    of = {
+        "oiml-r76": limits("oiml-r76", SHOP, "kg"),
+        "oiml-r49": limits("oiml-r49", WATER, "L"),
+        "oiml-r46": limits("oiml-r46", HOUSE, "kWh"),
+        "oiml-r137": limits("oiml-r137", GAS, "m3"),
+        "oiml-r117": limits("oiml-r117", PUMP, "L"),
+        "iec-62053-21": limits("iec-62053-21", DIRECT, "Wh"),
+    }
+    assert len(many(of[name], np.array([]))) == 0
