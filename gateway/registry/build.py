@@ -138,8 +138,10 @@ class _Building:
             )
             return
         for message in versions[-1].validate(spec.parameters):
-            named = next((p for p in spec.parameters if message.startswith(p)), None)
-            self.mistakes.append(entry.mistake(("parameters",) if named is None else ("parameters", named), message))
+            name, colon, words = message.partition(": ")
+            known = colon and " " not in name
+            path, said = (("parameters", name), words) if known else (("parameters",), message)
+            self.mistakes.append(entry.mistake(path, said))
 
     def _channel(self, entry: Entry[DeviceSpec], name: str, spec: ChannelSpec) -> Channel:
         return channel_from(entry, name, spec, self.mistakes)

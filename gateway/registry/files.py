@@ -6,13 +6,16 @@ from collections.abc import Iterable, Iterator
 from functools import reduce
 from operator import add
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
-from gateway.errors import Mistake, WrongUse
+from gateway.errors import Mistake, Mistakes, WrongUse
+from gateway.metrology.rulepacks import RulePacks, catalogue
 from gateway.registry.certificates_csv import parse_certificates_csv
 from gateway.registry.specs import Specs
 from gateway.registry.texts import parse_registry
+from gateway.shipped import shipped_texts
 
-__all__ = ["read_registry", "read_text", "registry_files"]
+__all__ = ["read_registry", "read_rule_packs", "read_text", "registry_files"]
 
 SUFFIXES = (".yaml", ".yml", ".csv")
 LARGEST = 64 * 2**20
@@ -57,6 +60,24 @@ def _read(path: Path) -> Specs:
     if path.suffix.lower() == ".csv":
         return parse_certificates_csv(text, str(path))
     return parse_registry(text, str(path))
+
+
+def read_rule_packs(folder: Path, zone: ZoneInfo) -> RulePacks:
+    """Return the shipped rule packs and the site's own in a folder, which override them; a missing folder is empty.
+
+    Raises Mistakes with those of all files.
+    """
+    own: list[tuple[str, str]] = []
+    mistakes: list[Mistake] = []
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        text = read_text(path)
+        if isinstance(text, Mistake):
+            mistakes.append(text)
+        else:
+            own.append((str(path), text))
+    if mistakes:
+        raise Mistakes(mistakes)
+    return catalogue(shipped_texts("rulepacks"), own=own, zone=zone)
 
 
 def read_text(path: Path) -> str | Mistake:

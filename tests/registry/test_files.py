@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import Mistakes, WrongUse
+from gateway.registry.build import build
 from gateway.registry.certificates_csv import parse_certificates_csv
-from gateway.registry.files import read_registry
+from gateway.registry.files import read_registry, read_rule_packs
 from gateway.registry.reading_certificates import read_certificates
+from gateway.registry.texts import parse_registry
 from tests.registry.conftest import ZONE
 
 CSV = """id,device,channel,performed_at,interval_months,laboratory,x,error,U,k,unit
@@ -120,3 +123,15 @@ def test_a_certificate_that_cannot_be_read_is_refused_with_its_place(tmp_path: P
     )
     with pytest.raises(Mistakes, match=r"c\.yaml:2: certificates\[0\]\.points\[0\]\.U: is missing"):
         read_certificates(path, ZONE)
+
+
+def test_the_examples_beside_the_devices_are_sound_and_say_the_same() -> None:
+    folder = Path(__file__).resolve().parents[2] / "config"
+    blocks = dict(re.findall(r"```(yaml|csv)\n(.*?)```", (folder / "devices" / "README.md").read_text(), re.DOTALL))
+    packs = read_rule_packs(folder / "rulepacks", ZONE)
+    built = build(parse_registry(blocks["yaml"], "example.yaml"), zone=ZONE, packs=packs)
+    table = parse_certificates_csv(blocks["csv"], "example.csv")
+    again = build(
+        table, zone=ZONE, packs=packs, known=parse_registry(blocks["yaml"].split("certificates:")[0], "d.yaml")
+    )
+    assert built.certificates == again.certificates
