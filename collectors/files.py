@@ -39,6 +39,7 @@ from gateway.metrology.readings import EVIDENCE, Reading, Refusal, Why
 __all__ = ["Recording", "read"]
 
 _CHUNK = 4000
+_FORMS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
 _HINTED = 100
 _NAMED = 10_000
 _ADDRESS = Address()
@@ -60,25 +61,30 @@ class Recording:
     mistakes: list[Mistake] = field(default_factory=list)
 
 
-def read(path: Path, *, keep_going: bool = False, source: int = 0) -> Recording:
-    """Return the readings of a file (.csv, or .ndjson, .jsonl); `source` is put into each of them.
+def read(path: Path, form: str = "auto", *, keep_going: bool = False, source: int = 0) -> Recording:
+    """Return the readings of a file; `form` is csv, ndjson, or auto (by its name); `source` is put into each of them.
 
     Mistakes names every unreadable row by file and line, or with `keep_going` only a header that cannot be used.
-    WrongUse when the file cannot be opened or its kind is unknown.
+    WrongUse when the file cannot be opened or its form is unknown.
     """
-    kind = path.suffix.lower()
+    if form == "auto":
+        form = _FORMS.get(path.suffix.lower(), "")
+        if not form:
+            raise WrongUse(f"cannot tell the form of {path}", remedy="name it .csv or .ndjson, or say the format")
     into = _Rows(file=str(path), source=source)
     try:
-        if kind == ".csv":
+        if form == "csv":
             with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
                 _read_csv(text, into)
-        elif kind in {".ndjson", ".jsonl"}:
+        elif form == "ndjson":
             with path.open("rb") as lines:
                 _read_ndjson(lines, into)
         else:
-            raise WrongUse(f"cannot tell what {path} is", remedy="name it .csv, .ndjson or .jsonl")
+            raise WrongUse(f"recorded readings cannot be {form}", remedy="give csv or ndjson")
     except OSError as error:
         raise WrongUse(f"cannot read {path}: {error.strerror}", remedy="check the path and its permissions") from None
+    into.mistakes.sort(key=lambda mistake: mistake.line or 0)
+    into.unreadable.sort(key=lambda refusal: refusal.record or 0)
     if into.mistakes and not keep_going:
         raise Mistakes(into.named())
     return Recording(readings=into.readings, unreadable=into.unreadable, mistakes=into.mistakes)
@@ -149,11 +155,18 @@ def _read_csv(text: TextIO, into: _Rows) -> None:
             into.readings += readings
             continue
         for row, line in zip(rows, lines, strict=True):
-            raw = ",".join(row).encode(errors="surrogateescape")
-            if len(row) == width:
-                into.add(Members((name, _value(name, cell)) for name, cell in zip(names, row, strict=True)), line, raw)
-            else:
-                into.refuse(UnreadableError(Why.WRONG_TYPE, _width_words(len(row), width)), line, raw)
+            _add_row(names, row, line, into)
+
+
+def _add_row(names: Sequence[str], row: list[str], line: int, into: _Rows) -> None:
+    text = ",".join(row)
+    raw = text.encode(errors="surrogateescape")
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        into.refuse(UnreadableError(Why.NOT_UTF8, "the row is not UTF-8; save the file as UTF-8"), line, raw)
+    elif len(row) != len(names):
+        into.refuse(UnreadableError(Why.WRONG_TYPE, _width_words(len(row), len(names))), line, raw)
+    else:
+        into.add(Members((name, _value(name, cell)) for name, cell in zip(names, row, strict=True)), line, raw)
 
 
 def _width_words(cells: int, columns: int) -> str:

@@ -53,12 +53,13 @@ def read_profiles(shipped: Iterable[tuple[str, str]], folders: Iterable[Path] = 
     Later ones replace earlier ones of the same name. Mistakes holds every mistake of every file. A missing folder is
     empty.
     """
-    files = [(name, name, text) for name, text in shipped]
+    sources: list[tuple[str, str | Path]] = list(shipped)
     for folder in folders:
-        files += [(p.name, str(p), _text(p)) for p in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])]
+        sources += [(path.name, path) for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])]
     found, mistakes = dict(BUILT_IN), []
-    for name, file, text in files:
+    for name, held in sources:
         try:
+            text, file = (_text(held), str(held)) if isinstance(held, Path) else (held, name)
             profile = parse_profile(Path(name).stem, text, file)
         except Mistakes as error:
             mistakes += error.mistakes
