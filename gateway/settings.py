@@ -21,7 +21,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, SecretStr, model_va
 from gateway.errors import Mistake, Mistakes, WrongUse
 from gateway.metrology.instants import DAY_NS, SECOND_NS
 from gateway.registry.fields import Count, Duration, Ident, Text, readable
-from gateway.registry.files import read_text
+from gateway.registry.textfile import read_text
 from gateway.registry.validation import Written, validate
 from gateway.registry.yamltext import Document, Tree, parse
 from gateway.registry.yamltext import Path as Place

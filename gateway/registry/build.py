@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.errors import Mistake, Mistakes
 from gateway.metrology.instants import SECOND_NS, parse_date, parse_epoch, parse_rfc3339
+from gateway.registry.canonical import difference, refuse_contradictions
 from gateway.registry.certify import certificate_from
 from gateway.registry.channels import channel_from
 from gateway.registry.model import Certificate, Channel, Device, Event, Registry
@@ -30,12 +31,18 @@ T = TypeVar("T")
 def merge(known: Specs, new: Specs) -> Specs:
     """Return both together: a new device replaces the known one of its id; certificates and events are added once."""
     replaced = {e.spec.id for e in new.devices}
-    certificates = [e.spec for e in known.certificates]
-    events = [e.spec for e in known.events]
+    certificates = {(e.spec.id, e.spec.phase): e.spec for e in known.certificates}
+    events = {(e.spec.device, e.spec.time, e.spec.kind, e.spec.note) for e in known.events}
     return Specs(
         devices=(*(e for e in known.devices if e.spec.id not in replaced), *new.devices),
-        certificates=(*known.certificates, *(e for e in new.certificates if e.spec not in certificates)),
-        events=(*known.events, *(e for e in new.events if e.spec not in events)),
+        certificates=(
+            *known.certificates,
+            *(e for e in new.certificates if certificates.get((e.spec.id, e.spec.phase)) != e.spec),
+        ),
+        events=(
+            *known.events,
+            *(e for e in new.events if (e.spec.device, e.spec.time, e.spec.kind, e.spec.note) not in events),
+        ),
         mistakes=(*known.mistakes, *new.mistakes),
         broken=known.broken | new.broken,
     )
@@ -44,13 +51,16 @@ def merge(known: Specs, new: Specs) -> Specs:
 def build(specs: Specs, *, zone: ZoneInfo, packs: RulePacks, known: Specs | None = None) -> Registry:
     """Return the registry of the specs, added to the known ones; raises Mistakes with every mistake.
 
-    `zone` is the site's: dates begin at its midnight. A certificate or event may name a known device.
+    `zone` is the site's: dates begin at its midnight. A certificate or event may name a known device. Raises Refused
+    when a certificate contradicts a known one.
     """
     building = _Building(zone=zone, packs=packs)
     everything = merge(known, specs) if known is not None else specs
     registry = building.registry(specs, everything)
     if building.mistakes:
         raise Mistakes(building.mistakes)
+    if known is not None:
+        refuse_contradictions(difference(known, specs))
     return registry
 
 
@@ -66,7 +76,7 @@ class _Building:
         self.mistakes += new.mistakes
         self._once(new.devices, lambda s: (s.id,), "id", "device {} is already in {}; ids are unique", same=False)
         self._once(
-            everything.certificates,
+            new.certificates,
             lambda s: (s.id, s.phase.value),
             "id",
             "certificate {} ({}) is already in {} with other content; a certificate never changes",
@@ -130,17 +140,14 @@ class _Building:
                 if name != "d"
             ]
             return
-        versions = [pack for pack in self.packs if pack.id == spec.rule_pack]
+        versions = self.packs.packs.get(spec.rule_pack)
         if not versions:
-            names = ", ".join(sorted({pack.id for pack in self.packs}))
-            self.mistakes.append(
-                entry.mistake(("rule_pack",), f"{spec.rule_pack} is not known; there are {names}, none")
-            )
+            known = ", ".join((*self.packs.ids, "none"))
+            self.mistakes.append(entry.mistake(("rule_pack",), f"{spec.rule_pack} is not known; there are {known}"))
             return
         for message in versions[-1].validate(spec.parameters):
-            name, colon, words = message.partition(": ")
-            known = colon and " " not in name
-            path, said = (("parameters", name), words) if known else (("parameters",), message)
+            name, _, words = message.partition(": ")
+            path, said = (("parameters",), message) if " " in name else (("parameters", name), words)
             self.mistakes.append(entry.mistake(path, said))
 
     def _channel(self, entry: Entry[DeviceSpec], name: str, spec: ChannelSpec) -> Channel:

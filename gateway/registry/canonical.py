@@ -25,7 +25,7 @@ KINDS: Mapping[str, type[Spec]] = {"device": DeviceSpec, "certificate": Certific
 
 def kind_of(spec: Spec) -> str:
     """Return `device`, `certificate` or `event`."""
-    return next(name for name, model in KINDS.items() if isinstance(spec, model))
+    return _identity(spec)[0]
 
 
 def dump(spec: Spec) -> bytes:
@@ -74,19 +74,34 @@ class Change:
 
 
 def difference(old: Specs, new: Specs) -> tuple[Change, ...]:
-    """Return what adding the new specs to the old ones does, one change for each new spec, in its order."""
-    devices = {e.spec.id: e.spec for e in old.devices}
-    certificates = {(e.spec.id, e.spec.phase): e.spec for e in old.certificates}
-    events = {_event_id(e.spec): e.spec for e in old.events}
-    changes = [_change(s.id, devices.get(s.id), s, Action.CHANGED) for s in (e.spec for e in new.devices)]
-    changes += [
-        _change(f"{s.id} ({s.phase.value})", certificates.get((s.id, s.phase)), s, Action.CONTRADICTS)
-        for s in (e.spec for e in new.certificates)
-    ]
-    changes += [
-        _change(_event_id(s), events.get(_event_id(s)), s, Action.CHANGED) for s in (e.spec for e in new.events)
-    ]
+    """Return what adding the new specs to the old ones does, one change for each new spec, in its order.
+
+    A spec that comes twice is added once, and then unchanged.
+    """
+    known: dict[tuple[str, str], Spec] = {_identity(s): s for s in _specs(old)}
+    changes = []
+    for spec in _specs(new):
+        kind, name = _identity(spec)
+        otherwise = Action.CONTRADICTS if kind == "certificate" else Action.CHANGED
+        changes.append(_change(kind, name, known.get((kind, name)), spec, otherwise))
+        known.setdefault((kind, name), spec)
     return tuple(changes)
+
+
+def _specs(specs: Specs) -> Iterator[Spec]:
+    for entries in (specs.devices, specs.certificates, specs.events):
+        yield from (e.spec for e in entries)
+
+
+def _identity(spec: Spec) -> tuple[str, str]:
+    """Return kind and id; a certificate's id holds its phase, an event's all it says."""
+    match spec:
+        case DeviceSpec():
+            return "device", spec.id
+        case CertificateSpec():
+            return "certificate", f"{spec.id} ({spec.phase.value})"
+        case EventSpec():
+            return "event", f"{spec.device} {spec.kind.value} {spec.time}" + (f" {spec.note}" if spec.note else "")
 
 
 def refuse_contradictions(changes: tuple[Change, ...]) -> None:
@@ -99,22 +114,18 @@ def refuse_contradictions(changes: tuple[Change, ...]) -> None:
         raise Refused(words, remedy="a certificate never changes; give the corrected one its own id")
 
 
-def _event_id(spec: EventSpec) -> str:
-    return f"{spec.device} {spec.kind.value} {spec.time}" + (f" {spec.note}" if spec.note else "")
-
-
-def _change(name: str, old: Spec | None, new: Spec, otherwise: Action) -> Change:
+def _change(kind: str, name: str, old: Spec | None, new: Spec, otherwise: Action) -> Change:
     if old is None:
-        return Change(kind=kind_of(new), id=name, action=Action.ADDED, spec=new)
+        return Change(kind=kind, id=name, action=Action.ADDED, spec=new)
     if old == new:
-        return Change(kind=kind_of(new), id=name, action=Action.UNCHANGED, spec=new)
+        return Change(kind=kind, id=name, action=Action.UNCHANGED, spec=new)
     before, after = dict(_leaves(old)), dict(_leaves(new))
     fields = tuple(
         FieldChange(key=key, old=before.get(key), new=after.get(key))
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     )
-    return Change(kind=kind_of(new), id=name, action=otherwise, spec=new, fields=fields)
+    return Change(kind=kind, id=name, action=otherwise, spec=new, fields=fields)
 
 
 def _leaves(spec: Spec) -> Iterator[tuple[str, str]]:

@@ -25,8 +25,8 @@ from gateway.metrology.instants import (
 from gateway.metrology.units import Quantity, parse_quantity
 
 __all__ = [
-    "ID", "Count", "Duration", "Flag", "Ident", "Label", "Moment", "NotNegative", "Number", "Positive", "PowerFactor",
-    "Qty", "Run", "RunLength", "Text", "decimal", "decimal_text", "moment_text", "readable", "whole",
+    "ID", "AnyText", "Count", "Duration", "Flag", "Ident", "Label", "Moment", "NotNegative", "Number", "Positive",
+    "PowerFactor", "Qty", "Run", "RunLength", "Text", "decimal", "decimal_text", "moment_text", "readable", "whole",
 ]  # fmt: skip
 
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -230,6 +230,17 @@ def _label(value: object) -> str:
         raise ValueError("is longer than 32 characters")
     return text
 
+
+def _any_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("expected one value, found a list or keys")  # noqa: TRY004  pydantic reports ValueError
+    if len(value) > LONGEST_TEXT:
+        raise ValueError(f"is longer than {LONGEST_TEXT} characters")
+    return value
+
+
+AnyText = Annotated[str, PlainValidator(_any_text)]
+"""Any text, escaped where it is shown."""
 
 Label = Annotated[str, PlainValidator(_label)]
 """A short condition (`L1`, `import`), matched exactly."""

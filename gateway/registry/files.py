@@ -12,13 +12,13 @@ from gateway.errors import Mistake, Mistakes, WrongUse
 from gateway.metrology.rulepacks import RulePacks, catalogue
 from gateway.registry.certificates_csv import parse_certificates_csv
 from gateway.registry.specs import Specs
+from gateway.registry.textfile import read_text
 from gateway.registry.texts import parse_registry
 from gateway.shipped import shipped_texts
 
-__all__ = ["read_registry", "read_rule_packs", "read_text", "registry_files"]
+__all__ = ["read_registry", "read_rule_packs", "registry_files"]
 
 SUFFIXES = (".yaml", ".yml", ".csv")
-LARGEST = 64 * 2**20
 
 
 def read_registry(paths: Iterable[Path]) -> Specs:
@@ -78,15 +78,3 @@ def read_rule_packs(folder: Path, zone: ZoneInfo) -> RulePacks:
     if mistakes:
         raise Mistakes(mistakes)
     return catalogue(shipped_texts("rulepacks"), own=own, zone=zone)
-
-
-def read_text(path: Path) -> str | Mistake:
-    """Return the UTF-8 text of a file, or the mistake that it is none; OSError as the system says it."""
-    if path.stat().st_size > LARGEST:
-        return Mistake(file=str(path), line=None, key="", message=f"is larger than {LARGEST} bytes")
-    raw = path.read_bytes()
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        return Mistake(file=str(path), line=line, key="", message="is not UTF-8; save it as UTF-8")

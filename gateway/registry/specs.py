@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from gateway.errors import Mistake
 from gateway.metrology.units import Quantity
 from gateway.registry.fields import (
+    AnyText,
     Count,
     Duration,
     Flag,
@@ -80,8 +81,8 @@ class DeviceSpec(Written):
     id: Ident
     kind: Kind
     site: Ident | None = None
-    serial: Text | None = None
-    name: Text | None = None
+    serial: AnyText | None = None
+    name: AnyText | None = None
     rule_pack: Ident = "none"
     parameters: Annotated[dict[Text, Text], BeforeValidator(_present)] = Field(default_factory=dict)
     in_service: Flag = True
@@ -129,7 +130,7 @@ class CertificateSpec(Written):
     performed_at: Moment
     valid_to: Moment | None = None
     interval_months: Count | None = None
-    laboratory: Text | None = None
+    laboratory: AnyText | None = None
     x_is: Literal["reference", "indication"] | None = None
     points: list[PointSpec] = Field(default_factory=list)
 
@@ -150,10 +151,11 @@ class EventSpec(Written):
     device: Ident
     time: Moment
     kind: EventKind
-    note: Text = ""
+    note: AnyText = ""
 
 
 Spec = DeviceSpec | CertificateSpec | EventSpec
+W = TypeVar("W", bound=Written)
 S_co = TypeVar("S_co", bound=Written, covariant=True)
 
 
@@ -189,12 +191,15 @@ class Specs:
     @classmethod
     def of(cls, specs: Iterable[Spec], *, file: str = "registry") -> Specs:
         """Return specs that come from no text, such as those of the ledger."""
-        document = Document(file=file)
-        known = list(specs)
+        document, known = Document(file=file), list(specs)
         return cls(
-            devices=tuple(Entry(spec=s, document=document) for s in known if isinstance(s, DeviceSpec)),
-            certificates=tuple(Entry(spec=s, document=document) for s in known if isinstance(s, CertificateSpec)),
-            events=tuple(Entry(spec=s, document=document) for s in known if isinstance(s, EventSpec)),
+            devices=tuple(_stored(s, document, "device", s.id) for s in known if isinstance(s, DeviceSpec)),
+            certificates=tuple(
+                _stored(s, document, "certificate", s.id) for s in known if isinstance(s, CertificateSpec)
+            ),
+            events=tuple(
+                _stored(s, document, "event", f"{s.device} {s.time}") for s in known if isinstance(s, EventSpec)
+            ),
         )
 
     def __add__(self, other: Specs) -> Specs:
@@ -205,3 +210,7 @@ class Specs:
             mistakes=self.mistakes + other.mistakes,
             broken=self.broken | other.broken,
         )
+
+
+def _stored(spec: W, document: Document, kind: str, name: str) -> Entry[W]:
+    return Entry(spec=spec, document=document, path=(f"{kind} {name}",))

@@ -65,8 +65,8 @@ def test_a_wrong_parameter_and_a_missing_profile_are_placed(centre: Path, capsys
     assert run("check", "--json") == 2
     document = json.loads(capsys.readouterr().out)
     assert [(m["file"], m["line"], m["key"]) for m in document["mistakes"]] == [
-        ("config/gateway.yaml", 2, "topics[0].profile"),
         ("config/devices/a.yaml", 5, "devices[0].parameters.class"),
+        ("config/gateway.yaml", 2, "topics[0].profile"),
     ]
 
 

@@ -348,3 +348,9 @@ def test_no_tree_of_texts_raises_anything_but_mistakes(tree: object) -> None:
     text = orjson.dumps({"devices": [tree], "certificates": tree, "events": [tree, tree]}).decode()
     with suppress(Mistakes):
         registry(text)
+
+
+@given(place=st.integers(0, len(CONTRACT) - 1), cut=st.integers(0, 3), put=st.text("{}[]:,-&*!'\"\n 0kg~%", max_size=3))
+def test_no_slip_of_the_pen_raises_anything_but_mistakes(place: int, cut: int, put: str) -> None:
+    with suppress(Mistakes):
+        registry(CONTRACT[:place] + put + CONTRACT[place + cut :])

@@ -149,7 +149,10 @@ class _Checked:
         if not json:
             note(str(Mistakes(self.mistakes)))
             return
-        listed = [{"file": m.file, "line": m.line, "key": m.key, "message": m.message} for m in self.mistakes]
+        listed = [
+            {"file": m.file, "line": m.line, "key": m.key, "message": m.message}
+            for m in sorted(set(self.mistakes), key=_place)
+        ]
         write_json({"sound": False, "settings": self.settings_file, "mistakes": listed})
 
     def _sound(self, read: Callable[[], T]) -> T | None:
@@ -160,6 +163,10 @@ class _Checked:
         except Mistakes as error:
             self.mistakes += error.mistakes
             return None
+
+
+def _place(mistake: Mistake) -> tuple[str, int, str]:
+    return (mistake.file, mistake.line or 0, mistake.key)
 
 
 def _holds_registry(folder: Path) -> bool:
