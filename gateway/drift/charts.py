@@ -43,7 +43,7 @@ def detectors() -> tuple[Detector, ...]:
 
 def chart_dtype(charts: Sequence[Detector]) -> np.dtype[Any]:
     """Return the layout of the state of these charts: one float64 or int64 per state column, `name_column`."""
-    fields = [(f"{d.name}_{f}", np.float64) for d in charts for f in d.state]
+    fields: list[Any] = [(f"{d.name}_{f}", np.float64) for d in charts for f in d.state]
     fields += [(f"{d.name}_{f}", np.int64) for d in charts for f in d.times]
     return np.dtype(fields)
 

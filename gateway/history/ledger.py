@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,10 +15,10 @@ import numpy.typing as npt
 from gateway.history import RESOLUTIONS_NS, Bucket, Query, RawRow
 from gateway.ledger import readings
 from gateway.ledger.store import Ledger
-from gateway.metrology.instants import format_instant
+from gateway.metrology.instants import format_instant, parse_duration
 from gateway.pipeline.columns import Quality
 
-__all__ = ["ChannelSettings", "LedgerHistory", "day_starts"]
+__all__ = ["ChannelSettings", "LedgerHistory", "channel_settings", "day_starts"]
 
 _RAW = """
     SELECT time, value, reference, reference_u, x, seq, boot, stable, quality, received_at, late
@@ -41,6 +41,22 @@ class ChannelSettings:
         self.unit = unit
         self.register = register
         self.every_ns = every_ns
+
+
+def channel_settings(documents: Iterable[tuple[str, str, bytes]]) -> dict[tuple[str, str], ChannelSettings]:
+    """Return what histories need of the registry, from its stored documents: no need to check them again."""
+    found: dict[tuple[str, str], ChannelSettings] = {}
+    for kind, device, text in documents:
+        if kind != "device":
+            continue
+        for name, channel in json.loads(text)["channels"].items():
+            every = channel.get("every")
+            found[device, name] = ChannelSettings(
+                unit=channel["unit"],
+                register=channel.get("type") == "register",
+                every_ns=None if every is None else parse_duration(every),
+            )
+    return found
 
 
 class LedgerHistory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import orjson
 
@@ -38,11 +39,11 @@ def put(connection: sqlite3.Connection, happenings: Iterable[Happening]) -> None
 
 
 def _alarm(row: Sequence[object]) -> Alarm:
-    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    values: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=True))
     values["kind"] = AlarmKind(str(values["kind"]))
     values["severity"] = Severity[str(values["severity"]).upper()]
     values["evidence"] = json.loads(str(values["evidence"]))
-    return Alarm(**values)  # type: ignore[arg-type]  the columns are the fields
+    return Alarm(**values)
 
 
 def open_alarms(connection: sqlite3.Connection) -> dict[Key, Alarm]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from gateway.registry.model import DriftSettings
 
-__all__ = ["Document", "designed", "documents", "put", "put_designed", "version"]
+__all__ = [
+    "Document", "designed", "designed_for", "documents", "put", "put_designed", "put_designed_for", "version",
+]  # fmt: skip
 
 Document = tuple[str, str, bytes]
 """(kind, id, canonical JSON)."""
@@ -45,16 +47,29 @@ def put(connection: sqlite3.Connection, new: Iterable[Document], at: int) -> Non
     _bump(connection)
 
 
-def designed(connection: sqlite3.Connection) -> dict[tuple[str, str], DriftSettings]:
-    """Return the designed chart settings per (device, channel)."""
-    rows = connection.execute("SELECT device, channel, settings FROM designed")
-    return {(str(d), str(c)): json.loads(s) for d, c, s in rows}
+def designed(connection: sqlite3.Connection) -> dict[tuple[str, str], list[tuple[int, DriftSettings]]]:
+    """Return the designed chart settings per (device, channel): from when (ns), and what; in time order."""
+    found: dict[tuple[str, str], list[tuple[int, DriftSettings]]] = {}
+    for d, c, since, settings in connection.execute("SELECT * FROM designed ORDER BY device, channel, since"):
+        found.setdefault((str(d), str(c)), []).append((int(since), json.loads(settings)))
+    return found
 
 
-def put_designed(connection: sqlite3.Connection, settings: Mapping[tuple[str, str], DriftSettings], at: int) -> None:
-    """Keep designed chart settings until the next design; `at` in ns."""
+def put_designed(connection: sqlite3.Connection, new: Iterable[tuple[str, str, int, DriftSettings]]) -> None:
+    """Add designed chart settings: (device, channel, from when in ns, settings)."""
     connection.executemany(
         "INSERT OR REPLACE INTO designed VALUES (?, ?, ?, ?)",
-        [(d, c, json.dumps(s, sort_keys=True), at) for (d, c), s in settings.items()],
+        [(d, c, since, json.dumps(s, sort_keys=True)) for d, c, since, s in new],
     )
     _bump(connection)
+
+
+def designed_for(connection: sqlite3.Connection) -> int:
+    """Return for how many channels the limits were last designed; 0: never."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'designed_for'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def put_designed_for(connection: sqlite3.Connection, channels: int) -> None:
+    """Remember for how many channels the limits were designed."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('designed_for', ?)", (str(channels),))

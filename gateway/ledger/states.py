@@ -10,7 +10,7 @@ import numpy as np
 
 from gateway.pipeline.columns import Ints
 from gateway.pipeline.intake import SEEN, Seen, fresh_seen
-from gateway.pipeline.plan import Plan
+from gateway.pipeline.plan import NEVER, Plan, changed_from
 from gateway.pipeline.state import States, dump, fresh, load
 
 __all__ = [
@@ -21,12 +21,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """All channels of a plan as the ledger knows them; `stale` were judged by another plan than this."""
+    """All channels of a plan as the ledger knows them; `stale`: index -> from when (ns) they were judged by
+    another plan than this."""
 
     ids: Ints
     seen: Seen
     states: States
-    stale: Ints
+    stale: dict[int, int]
 
 
 def channel_ids(connection: sqlite3.Connection, pairs: Sequence[tuple[str, str]]) -> Ints:
@@ -44,7 +45,7 @@ def standing(connection: sqlite3.Connection, plan: Plan) -> Standing:
     ids = channel_ids(connection, [(f.device, f.channel) for f in plan.facts])
     seen, states = fresh_seen(len(ids)), fresh(len(ids))
     place = {int(i): n for n, i in enumerate(ids)}
-    stale = []
+    stale: dict[int, int] = {}
     for channel, fingerprint, newest, boot, seq, blob in connection.execute("SELECT * FROM state"):
         n = place.get(channel)
         if n is None:
@@ -53,11 +54,12 @@ def standing(connection: sqlite3.Connection, plan: Plan) -> Standing:
         try:
             states[n] = load([blob])[0]
         except ValueError:
-            stale.append(n)
+            stale[n] = NEVER
             continue
-        if fingerprint != plan.fingerprints[n]:
-            stale.append(n)
-    return Standing(ids=ids, seen=seen, states=states, stale=np.array(stale, np.int64))
+        since = changed_from(fingerprint, plan.fingerprints[n])
+        if since is not None:
+            stale[n] = since
+    return Standing(ids=ids, seen=seen, states=states, stale=stale)
 
 
 def put_states(

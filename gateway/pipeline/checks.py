@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import IntFlag
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gateway.metrology.decimals import exact_difference, exact_error
 from gateway.metrology.units import convert_float
 from gateway.pipeline.columns import Columns, Floats, Ints
 from gateway.pipeline.plan import Plan
@@ -108,14 +108,14 @@ def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: In
     reference_u = _reference_u(plan, c, row, reference, flags)
     zero_reference = relative & (reference == 0.0)
     scale = np.where(relative & ~zero_reference, 100.0 / np.where(reference == 0.0, 1.0, np.abs(reference)), 1.0)
-    error = _error(indication, reference, relative & ~zero_reference)
+    error = exact_error(indication, reference, relative & ~zero_reference)
     resolution = plan.resolution[channel]
     rounding = np.where(started, resolution / np.sqrt(6.0), resolution / np.sqrt(12.0)) * scale
     x, flow, current = _axes(plan, c, row, channel, indication, reference)
     base, base_u, base_k = _baseline(plan, c, row, channel, epoch, x, flags)
     zero, corrected = _zero_correction(plan, states, c, row, local, channel, time, indication, reference, flags)
     corrected_error = np.where(
-        np.isnan(zero), error, _error(corrected, reference, relative & ~zero_reference)
+        np.isnan(zero), error, exact_error(corrected, reference, relative & ~zero_reference)
     )
     mpe = _mpe(plan, c, row, epoch, reference, flow, current)
     mpe[zero_reference] = np.nan
@@ -156,25 +156,13 @@ def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: In
     )
 
 
-def _error(indication: Floats, reference: Floats, relative: Bools) -> Floats:
-    """Return E = I - R, or 100 (I - R)/|R| %; its sign says in whose favour."""
-    difference = indication - reference
-    return np.where(relative, 100.0 * difference / np.where(relative, np.abs(reference), 1.0), difference)
-
-
-def _exact_difference(a: float, b: float) -> float:
-    return float(Decimal(repr(a)) - Decimal(repr(b)))
-
-
 def _amounts(c: Columns, row: Ints) -> tuple[Floats, Floats, Bools]:
     """Return amount indicated and reference amount; differences of registers are taken as decimals."""
-    indication, reference = c.value[row].copy(), c.reference[row].copy()
+    indication, reference = c.value[row], c.reference[row]
     started = ~np.isnan(c.value_start[row])
-    for i in np.flatnonzero(started).tolist():
-        indication[i] = _exact_difference(float(indication[i]), float(c.value_start[row[i]]))
-    for i in np.flatnonzero(~np.isnan(c.reference_start[row])).tolist():
-        reference[i] = _exact_difference(float(reference[i]), float(c.reference_start[row[i]]))
-    return indication, reference, started
+    indication = np.where(started, exact_difference(indication, c.value_start[row]), indication)
+    counted = ~np.isnan(c.reference_start[row])
+    return indication, np.where(counted, exact_difference(reference, c.reference_start[row]), reference), started
 
 
 def _reference_u(plan: Plan, c: Columns, row: Ints, reference: Floats, flags: Ints) -> Floats:
@@ -196,7 +184,7 @@ def _reference_u(plan: Plan, c: Columns, row: Ints, reference: Floats, flags: In
             if plan.relative[standard]:
                 out[i] = at_k2 * abs(float(reference[i])) / 100.0
             elif not np.isnan(at_k2):
-                out[i] = convert_float(at_k2, plan.facts[standard].unit, facts.unit)
+                out[i] = convert_float(at_k2, plan.facts[standard].unit, facts.unit, difference=True)
     return out
 
 
@@ -265,9 +253,7 @@ def _zero_correction(
     load = weighing & (reference != 0.0)
     near = load & (zero_time > time - ZERO_WINDOW_NS - 1)
     flags[load & ~near] |= Flag.ZERO_UNCORRECTED
-    corrected = indication.copy()
-    for i in np.flatnonzero(near & (zero != 0.0)).tolist():
-        corrected[i] = _exact_difference(float(indication[i]), float(zero[i]))
+    corrected = np.where(near & (zero != 0.0), exact_difference(indication, zero), indication)
     return np.where(near, zero, np.nan), corrected
 
 

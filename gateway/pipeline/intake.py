@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
-from gateway.metrology.readings import EVIDENCE, Reading, Refusal, Why
+from gateway.metrology.instants import format_instant
+from gateway.metrology.readings import EVIDENCE, READING_FIELDS, Reading, Refusal, Why
 from gateway.metrology.units import UnitError, convert_float
 from gateway.pipeline.columns import Columns, Ints, boot_code
 from gateway.pipeline.plan import Plan
 
-__all__ = ["FUTURE_NS", "SEEN", "Arrival", "Intake", "Question", "Seen", "Settled", "fresh_seen", "receive", "settle"]
+__all__ = ["FUTURE_NS", "SEEN", "Intake", "Question", "Seen", "Settled", "fresh_seen", "receive", "settle", "as_document"]
 
 FUTURE_NS = 300 * 10**9
 """A live reading may be this far ahead of its receipt (CONTRACTS §3)."""
@@ -24,14 +26,6 @@ SEEN = np.dtype([("newest", np.int64), ("boot", np.int64), ("seq", np.int64)])
 
 Seen = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """Where each accepted reading came from: message and record index, by row."""
-
-    source: Ints
-    record: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +40,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """Readings received: sorted columns, where they came from, what to ask of the store, and what was refused."""
+    """Readings received: sorted columns, the readings row by row, what to ask of the store, what was refused."""
 
     columns: Columns
-    arrival: Arrival
+    readings: Sequence[Reading]
+    recorded: bool
     doubtful: Bools
     refused: list[Refusal] = field(default_factory=list)
 
@@ -101,19 +96,22 @@ def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None)
             kept.append(r)
             channels.append(channel)
         else:
-            refused.append(_refusal(r, *problem))
+            refused.append(_refusal(r, *problem, recorded=at is None))
             if foreign and foreign[-1] == len(kept):
                 foreign.pop()
     columns = _columns(kept, channels)
-    for i in foreign:
-        _convert(columns, i, kept[i].unit, facts[channels[i]].unit)
+    too_large = [i for i in foreign if not _convert(columns, i, kept[i].unit, facts[channels[i]].unit)]
+    if too_large:
+        detail = "too large a number for the channel's unit"
+        refused += [_refusal(kept[i], Why.NOT_FINITE, detail, recorded=at is None) for i in too_large]
+        rest = [i for i in range(len(kept)) if i not in set(too_large)]
+        columns, kept = columns.take(rest), [kept[i] for i in rest]
     order = columns.sorted_rows()
     columns = columns.take(order)
-    source = np.array([r.source for r in kept], np.int64)[order]
-    record = tuple(kept[i].record for i in order.tolist())
     return Intake(
         columns=columns,
-        arrival=Arrival(source=source, record=record),
+        readings=[kept[i] for i in order.tolist()],
+        recorded=at is None,
         doubtful=_doubtful(columns, seen),
         refused=refused,
     )
@@ -134,10 +132,22 @@ def _unit_problem(given: str, wanted: str) -> tuple[Why, str] | None:
     return None
 
 
-def _refusal(r: Reading, reason: Why, detail: str) -> Refusal:
+def _refusal(r: Reading, reason: Why, detail: str, *, recorded: bool) -> Refusal:
     return Refusal(
-        reason=reason, detail=detail, device=r.device, channel=r.channel, source=r.source, record=r.record
+        reason=reason,
+        detail=detail,
+        device=r.device,
+        channel=r.channel,
+        source=r.source,
+        record=r.record,
+        raw=as_document(r) if recorded else None,
     )
+
+
+def as_document(r: Reading) -> bytes:
+    """Return a recorded reading as the NDJSON line it could have come from."""
+    fields = {name: getattr(r, name) for name in READING_FIELDS if getattr(r, name) is not None}
+    return orjson.dumps(fields | {"time": format_instant(r.time)})
 
 
 def _columns(kept: Sequence[Reading], channels: Sequence[int]) -> Columns:
@@ -175,12 +185,15 @@ def _columns(kept: Sequence[Reading], channels: Sequence[int]) -> Columns:
     )
 
 
-def _convert(columns: Columns, row: int, given: str, wanted: str) -> None:
-    """Convert one row in place, exactly: decimal text times an exact factor, rounded once."""
+def _convert(columns: Columns, row: int, given: str, wanted: str) -> bool:
+    """Convert one row in place, exactly: decimal text times an exact factor, rounded once; False if it overflows."""
     for name in ("value", "reference", "reference_u", "value_start", "reference_start"):
         column = getattr(columns, name)
         if not np.isnan(column[row]):
             column[row] = convert_float(float(column[row]), given, wanted, difference=name == "reference_u")
+            if not np.isfinite(column[row]):
+                return False
+    return True
 
 
 def _doubtful(columns: Columns, seen: Seen) -> Bools:
@@ -188,11 +201,12 @@ def _doubtful(columns: Columns, seen: Seen) -> Bools:
     if not len(columns):
         return np.zeros(0, np.bool_)
     known = seen[columns.channel]
-    doubtful = columns.time <= known["newest"]
+    doubtful: Bools = columns.time <= known["newest"]
     codes = _codes(columns)
     numbered = codes != 0
     same = codes == known["boot"]
-    return doubtful | (numbered & np.where(same, columns.seq <= known["seq"], known["boot"] != 0))
+    again: Bools = doubtful | (numbered & np.where(same, columns.seq <= known["seq"], known["boot"] != 0))
+    return again
 
 
 def settle(
@@ -288,13 +302,9 @@ def _compare(
 
 
 def _conflict(intake: Intake, i: int) -> Refusal:
-    columns = intake.columns
-    return Refusal(
-        reason=Why.SEQUENCE_CONFLICT,
-        detail=f"boot {columns.boot[i]}, seq {int(columns.seq[i])} was received before with other content",
-        source=int(intake.arrival.source[i]),
-        record=intake.arrival.record[i],
-    )
+    r = intake.readings[i]
+    detail = f"boot {r.boot}, seq {r.seq} was received before with other content"
+    return _refusal(r, Why.SEQUENCE_CONFLICT, detail, recorded=intake.recorded)
 
 
 def _lateness(new: Columns, seen: Seen, lateness_ns: int | None) -> tuple[Bools, Bools]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gateway.alarms.conditions import HOLD, AlarmKind, Severity
 from gateway.drift import Readout
 from gateway.drift.charts import detectors, run
+from gateway.metrology.decimals import exact_difference
 from gateway.metrology.conformity import conformance_probability, decide, expanded_uncertainty, within
 from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
 from gateway.pipeline.columns import Columns, Floats, Ints
@@ -130,7 +131,7 @@ def _verdicts(plan: Plan, checks: Checks, learned: Learned) -> npt.NDArray[Any]:
     size = np.abs(checks.corrected_error)
     v["indication"], v["reference"], v["reference_u"] = checks.indication, checks.reference, checks.reference_u
     v["x"], v["zero_error"], v["error"], v["U"], v["mpe"] = checks.x, checks.zero, checks.error, U, checks.mpe
-    v["margin"] = checks.mpe - size
+    v["margin"] = exact_difference(checks.mpe, size)
     with np.errstate(divide="ignore", invalid="ignore"):
         v["margin_percent"] = 100.0 * (1.0 - size / checks.mpe)
         v["en"] = checks.residual / np.sqrt(U * U + checks.baseline_U * checks.baseline_U)
@@ -162,7 +163,7 @@ def _chart(plan: Plan, checks: Checks, learned: Learned, verdicts: npt.NDArray[A
     if not len(rows):
         return {}
     units, counts = np.unique(learned.unit_of[rows], return_counts=True)
-    channel = checks.channel[rows]
+    channel, epoch = checks.channel[rows], checks.epoch[rows]
     of_unit = channel[np.cumsum(counts) - counts]
     parameters = {name: [p[of_unit] for p in ps] for name, ps in plan.parameters.items()}
     history, last = run(plan.charts, learned.z[rows], checks.time[rows], counts, parameters, learned.unit_state[units])
@@ -172,7 +173,7 @@ def _chart(plan: Plan, checks: Checks, learned: Learned, verdicts: npt.NDArray[A
     readouts: dict[str, Readout] = {}
     verdicts["charted"][rows] = True
     for d in plan.charts:
-        limit = np.where(provisional, plan.limit_provisional[d.name][channel], plan.limit[d.name][channel])
+        limit = np.where(provisional, plan.limit_provisional[d.name][epoch], plan.limit[d.name][epoch])
         recorded = {f: history[f"{d.name}_{f}"] for f in (*d.state, *d.times)}
         chosen = [p[channel] for p in plan.parameters[d.name]]
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from gateway.registry.model import (
     Phase, Registry,
 )  # fmt: skip
 
-__all__ = ["FOREVER", "NEVER", "ChannelFacts", "Epoch", "Plan", "Widen", "compile_plan"]
+__all__ = ["FOREVER", "NEVER", "ChannelFacts", "Designed", "Epoch", "Plan", "Widen", "changed_from", "compile_plan"]
 
 NEVER = -(2**63)
 FOREVER = 2**63 - 1
@@ -44,7 +45,6 @@ class ChannelFacts:
     unit: str
     error_unit: str
     decision: Decision
-    settings: str
     standard: str | None
 
 
@@ -59,18 +59,22 @@ class Epoch:
     pack: RulePack | None
     limits: Limits | None
     initial_limits: Limits | None
+    charts: Mapping[str, Mapping[str, float]]
+    settings: str
     curves: tuple[tuple[tuple[float | None, str | None, str | None], Curve], ...]
 
     @property
     def chapter(self) -> tuple[int | None, str | None, str | None]:
         """What charts hang on: the segment and the baseline."""
         certificate = self.certificate
-        return (self.segment, certificate and certificate.id, certificate and certificate.phase)
+        if certificate is None:
+            return self.segment, None, None
+        return self.segment, certificate.id, certificate.phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The compiled registry. Arrays `e_*` have one row per epoch, the others one per channel."""
+    """The compiled registry. Arrays `e_*`, `limit` and `limit_provisional` have one row per epoch, others per channel."""
 
     facts: tuple[ChannelFacts, ...]
     index: Mapping[tuple[str, str], int]
@@ -171,14 +175,23 @@ def _curves(
     return tuple((key, Curve.of(points, resolution=widen)) for key, points in groups.items())
 
 
-def channel_epochs(device: Device, channel: Channel, registry: Registry, packs: RulePacks) -> list[Epoch]:
+def _epochs(
+    device: Device,
+    channel: Channel,
+    registry: Registry,
+    packs: RulePacks,
+    charts: Sequence[Detector],
+    designed: Designed,
+) -> list[Epoch]:
     """Return the epochs of one channel in time order."""
     chapters = _chapters(device, channel, registry)
-    dues = {c.performed_at for c in registry.certificates if c.device == device.id}
-    starts = sorted({c[0] for c in chapters} | dues | set(packs.changes(device.rule_pack)) | {NEVER})
+    dues = {c.performed_at for c in registry.certificates}
+    legal = set(packs.changes(device.rule_pack))
+    starts = sorted({c[0] for c in chapters} | dues | legal | {at for at, _ in designed} | {NEVER})
     epochs: list[Epoch] = []
     for start in starts:
         _, segment, certificate = [c for c in chapters if c[0] <= start][-1]
+        chosen = _charts_of(channel, charts, next((d for at, d in reversed(designed) if at <= start), {}))
         pack = packs.get(device.rule_pack, start) if device.rule_pack else None
         limits = initial = None
         if pack is not None:
@@ -194,19 +207,40 @@ def channel_epochs(device: Device, channel: Channel, registry: Registry, packs: 
             pack=pack,
             limits=limits,
             initial_limits=initial,
+            charts=chosen,
+            settings=_settings_id(chosen, channel),
             curves=_curves(certificate, channel),
         )
         epochs.append(epoch)
     return epochs
 
 
-def _fingerprint(device: Device, channel: Channel, epochs: Sequence[Epoch], settings: str) -> str:
-    """Return a hash of everything a verdict of this channel depends on."""
-    parts = [repr(channel), device.kind, device.decision, settings]
+def _fingerprint(device: Device, channel: Channel, epochs: Sequence[Epoch]) -> str:
+    """Return hashes of everything a verdict of this channel depends on: what holds always, then epoch by epoch."""
+    parts = [_hash(repr(channel), device.kind, device.decision)]
     for e in epochs:
-        parts.append(repr((e.start, e.segment, e.certificate, e.valid_to, e.pack and e.pack.reference)))
-        parts.append(repr(e.limits and e.limits.key))
-    return blake2b("\n".join(parts).encode(), digest_size=12).hexdigest()
+        pack, limits = e.pack and e.pack.reference, e.limits and e.limits.key
+        parts.append(f"{e.start}:" + _hash(repr((e.segment, e.certificate, e.valid_to, pack, limits, e.settings))))
+    return " ".join(parts)
+
+
+def _hash(*texts: str) -> str:
+    return blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()
+
+
+def changed_from(before: str, after: str) -> int | None:
+    """Return from when (ns) two fingerprints judge otherwise; None if they do not.
+
+    >>> changed_from("a -5:x 10:y", "a -5:x 10:y 20:z"), changed_from("a -5:x", "a -5:x"), changed_from("a", "b") == NEVER
+    (20, None, True)
+    """
+    old, new = before.split(), after.split()
+    if old[:1] != new[:1]:
+        return NEVER
+    for a, b in zip_longest(old[1:], new[1:]):
+        if a != b:
+            return min(int(part.split(":")[0]) for part in (a, b) if part is not None)
+    return None
 
 
 def _settings_id(chosen: Mapping[str, Mapping[str, float]], channel: Channel) -> str:
@@ -215,33 +249,35 @@ def _settings_id(chosen: Mapping[str, Mapping[str, float]], channel: Channel) ->
     return blake2b(text.encode(), digest_size=6).hexdigest()
 
 
+Designed = Sequence[tuple[int, DriftSettings]]
+"""(from when in ns, settings of the charts), in time order: limits designed from the budget."""
+
+
 def compile_plan(
     registry: Registry,
     packs: RulePacks,
-    designed: Mapping[tuple[str, str], DriftSettings],
+    designed: Mapping[tuple[str, str], Designed],
     widen: Widen,
+    site: str | None = None,
 ) -> Plan:
-    """Return the plan. `designed` holds, per (device, channel), settings for the charts the registry leaves out.
+    """Return the plan. `site` is that of devices that name none. `designed` holds, per (device, channel), limits for the charts the registry leaves open.
 
     A channel whose `drift` is given has exactly those drift charts; the spread chart (`noise`) it has always.
     """
     charts = detectors()
     rows = [(d, c) for d in registry.devices.values() for c in d.channels.values()]
-    chosen = [_charts_of(d, c, charts, designed) for d, c in rows]
-    settings = [_settings_id(s, c) for s, (_, c) in zip(chosen, rows, strict=True)]
-    all_epochs = [channel_epochs(d, c, registry, packs) for d, c in rows]
+    about = _by_device_id(registry)
+    all_epochs = [
+        _epochs(d, c, about.get(d.id, Registry()), packs, charts, designed.get((d.id, c.name), ())) for d, c in rows
+    ]
     epochs = [e for es in all_epochs for e in es]
+    channel_of = [c for (_, c), es in zip(rows, all_epochs, strict=True) for _ in es]
+    chosen = [es[0].charts for es in all_epochs]
     counts = np.array([len(es) for es in all_epochs], np.int64)
     limits, e_limits = _unique_limits(epochs)
     curves, e_curve, conditions = _flat_curves(epochs)
     provisional = {
-        d.name: np.array(
-            [
-                widen(d, s[d.name][d.limit], s[d.name], c.learn) if d.name in s and c.sigma is None else _limit(s, d)
-                for s, (_, c) in zip(chosen, rows, strict=True)
-            ],
-            np.float64,
-        )
+        d.name: np.array([_provisional(e, d, c, widen) for e, c in zip(epochs, channel_of, strict=True)], np.float64)
         for d in charts
     }
     return Plan(
@@ -249,15 +285,14 @@ def compile_plan(
             ChannelFacts(
                 device=d.id,
                 channel=c.name,
-                site=d.site,
+                site=d.site or site,
                 kind=d.kind,
                 unit=c.unit,
                 error_unit="%" if c.error is ErrorKind.RELATIVE else c.unit,
                 decision=d.decision,
-                settings=s,
                 standard=c.standard,
             )
-            for (d, c), s in zip(rows, settings, strict=True)
+            for d, c in rows
         ),
         index={(d.id, c.name): i for i, (d, c) in enumerate(rows)},
         devices=_by_device(rows),
@@ -285,7 +320,7 @@ def compile_plan(
             )
             for d in charts
         },
-        limit={d.name: np.array([_limit(s, d) for s in chosen], np.float64) for d in charts},
+        limit={d.name: np.array([_limit(e.charts, d) for e in epochs], np.float64) for d in charts},
         limit_provisional=provisional,
         epochs=tuple(epochs),
         first_epoch=np.cumsum(counts) - counts,
@@ -296,13 +331,13 @@ def compile_plan(
         e_conditional=np.array([i in conditions for i in range(len(epochs))], np.bool_),
         e_certified=np.array([e.certificate is not None for e in epochs], np.bool_),
         e_limits=e_limits,
-        e_unverified=np.array([e.pack is not None and not e.pack.verified for e in epochs], np.bool_),
+        e_unverified=np.array([e.limits is not None and not e.limits.verified for e in epochs], np.bool_),
         e_valid_to=np.array([FOREVER if e.valid_to is None else e.valid_to for e in epochs], np.int64),
         limits=limits,
         curves=curves,
         conditions=conditions,
         fingerprints=tuple(
-            _fingerprint(d, c, es, s) for (d, c), es, s in zip(rows, all_epochs, settings, strict=True)
+            _fingerprint(d, c, es) for (d, c), es in zip(rows, all_epochs, strict=True)
         ),
     )
 
@@ -314,19 +349,38 @@ def _by_device(rows: Sequence[tuple[Device, Channel]]) -> dict[str, tuple[int, .
     return {k: tuple(v) for k, v in found.items()}
 
 
+def _by_device_id(registry: Registry) -> dict[str, Registry]:
+    """Return the certificates and events of each device, so that each looks through its own only."""
+    certificates: dict[str, list[Certificate]] = {}
+    events: dict[str, list[Event]] = {}
+    for certificate in registry.certificates:
+        certificates.setdefault(certificate.device, []).append(certificate)
+    for event in registry.events:
+        events.setdefault(event.device, []).append(event)
+    return {
+        device: Registry(certificates=tuple(certificates.get(device, ())), events=tuple(events.get(device, ())))
+        for device in certificates.keys() | events.keys()
+    }
+
+
 def _charts_of(
-    device: Device, channel: Channel, charts: Sequence[Detector], designed: Mapping[tuple[str, str], DriftSettings]
+    channel: Channel, charts: Sequence[Detector], designed: DriftSettings
 ) -> dict[str, Mapping[str, float]]:
     """Return the charts of a channel with complete parameters."""
-    given = channel.drift
-    planned = designed.get((device.id, channel.name), {})
     out: dict[str, Mapping[str, float]] = {}
     for d in charts:
-        if d.kind != "drift" or given is None:
-            out[d.name] = {**d.parameters, **planned.get(d.name, {})}
-        elif d.name in given:
-            out[d.name] = {**d.parameters, **given[d.name]}
+        if d.kind != "drift" or channel.drift is None:
+            out[d.name] = {**d.parameters, **designed.get(d.name, {})}
+        elif d.name in channel.drift:
+            out[d.name] = {**d.parameters, **channel.drift[d.name]}
     return out
+
+
+def _provisional(epoch: Epoch, detector: Detector, channel: Channel, widen: Widen) -> float:
+    if channel.sigma is not None or detector.name not in epoch.charts:
+        return _limit(epoch.charts, detector)
+    settings = epoch.charts[detector.name]
+    return widen(detector, settings[detector.limit], settings, channel.learn)
 
 
 def _limit(chosen: Mapping[str, Mapping[str, float]], detector: Detector) -> float:

@@ -58,12 +58,12 @@ def context_of(plan: Plan, channel: int, epoch: int, software: str, layout: int 
         error_unit=facts.error_unit,
         decision_rule=facts.decision.value,
         standard=facts.standard,
-        baseline=stretch.certificate and stretch.certificate.id,
-        rule_pack=stretch.pack and stretch.pack.reference,
-        settings=facts.settings,
+        baseline=None if stretch.certificate is None else stretch.certificate.id,
+        rule_pack=None if stretch.pack is None else stretch.pack.reference,
+        settings=stretch.settings,
         software=software,
         segment=None if stretch.segment is None else format_instant(stretch.segment),
-        charts=[d.name for d in plan.charts if d.kind == "drift" and np.isfinite(plan.limit[d.name][channel])],
+        charts=[d.name for d in plan.charts if d.kind == "drift" and np.isfinite(plan.limit[d.name][epoch])],
         layout=layout,
     )
 

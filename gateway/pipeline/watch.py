@@ -120,15 +120,27 @@ def apply_conditions(
     for column in wanted.values():
         busy |= (column > 0) & (column != NO_OPINION)
     busy |= signals.silence > 0
-    interesting = np.logical_or.reduceat(busy, firsts) if len(firsts) else np.zeros(0, np.bool_)
-    for kind in RULES:
-        interesting |= states[f"{kind}_level"] > 0
+    asked = np.logical_or.reduceat(busy, firsts) if len(firsts) else np.zeros(0, np.bool_)
+    standing = {kind: states[f"{kind}_level"] > 0 for kind in RULES}
+    interesting = np.logical_or.reduce([asked, *standing.values()])
     changes: list[Change] = []
     for local in np.flatnonzero(interesting).tolist():
-        first = int(firsts[local])
-        rows = range(first, first + int(counts[local]))
-        changes += _walk(plan, states, local, c, rows, signals, wanted, chapter_started)
+        rows = range(int(firsts[local]), int(firsts[local] + counts[local]))
+        kinds = [
+            kind
+            for kind in RULES
+            if standing[kind][local] or (asked[local] and _asks(kind, wanted, signals, rows.start, rows.stop))
+        ]
+        changes += _walk(plan, states, local, c, rows, signals, {k: wanted.get(k) for k in kinds}, chapter_started)
     return changes
+
+
+def _asks(kind: AlarmKind, wanted: Mapping[AlarmKind, Wanted], signals: Signals, start: int, stop: int) -> bool:
+    """Return whether any of these readings asks for this kind."""
+    if kind is AlarmKind.SILENT:
+        return bool(signals.silence[start:stop].any())
+    column = wanted[kind][start:stop]
+    return bool(((column > 0) & (column != NO_OPINION)).any())
 
 
 def _walk(
@@ -138,17 +150,18 @@ def _walk(
     c: Columns,
     rows: range,
     signals: Signals,
-    wanted: Mapping[AlarmKind, Wanted],
+    wanted: Mapping[AlarmKind, Wanted | None],
     chapter_started: Mapping[int, str],
 ) -> list[Change]:
-    """Walk one channel's readings through its conditions."""
+    """Walk one channel's readings through those of its conditions that stand or are asked for."""
     state = states[local]
     channel = int(c.channel[rows[0]])
     timeout = int(plan.timeout[channel])
     times = c.time[rows.start : rows.stop].tolist()
     silences = signals.silence[rows.start : rows.stop].tolist()
-    asked = {kind: column[rows.start : rows.stop].tolist() for kind, column in wanted.items()}
-    conditions = {kind: Condition.of(state, kind) for kind in RULES}
+    asked = {k: column[rows.start : rows.stop].tolist() for k, column in wanted.items() if column is not None}
+    conditions = {kind: Condition.of(state, kind) for kind in wanted}
+    can_be_silent = AlarmKind.SILENT in conditions
     changes: list[Change] = []
 
     def note(kind: AlarmKind, transition: Transition, time: int, row: int, reason: str, since: int) -> None:
@@ -173,13 +186,13 @@ def _walk(
 
     for i, time in enumerate(times):
         row = rows.start + i
-        if silences[i] and not conditions[AlarmKind.SILENT].level:
+        if can_be_silent and silences[i] and not conditions[AlarmKind.SILENT].level:
             move(AlarmKind.SILENT, Severity.WARNING, time - silences[i] + timeout, -1)
-        if conditions[AlarmKind.SILENT].level:
+        if can_be_silent and conditions[AlarmKind.SILENT].level:
             move(AlarmKind.SILENT, 0, time, row)
         if row in chapter_started:
             for kind in (AlarmKind.DRIFT, AlarmKind.NOISY):
-                if conditions[kind].level:
+                if kind in conditions and conditions[kind].level:
                     since = conditions[kind].since
                     conditions[kind] = Condition()
                     note(kind, Transition.CLEARED, time, row, chapter_started[row], since)

@@ -25,7 +25,7 @@ from gateway.pipeline.columns import Columns, Ints, Quality
 from gateway.pipeline.happenings import happen, reconcile
 from gateway.pipeline.intake import Settled, receive, settle
 from gateway.pipeline.judge import Judgement, judge, verdict_dtype
-from gateway.pipeline.plan import Plan
+from gateway.pipeline.plan import NEVER, Plan
 from gateway.pipeline.records import Context, context_of, verdict_lines
 from gateway.pipeline.state import dump, fresh, load
 from gateway.pipeline.watch import Change, silent_since
@@ -35,7 +35,7 @@ __all__ = ["Batch", "Done", "Ingest"]
 CHECKPOINT_READINGS = 256
 """At most this many readings of a channel lie between two checkpoints, so that late data re-runs little."""
 
-NEVER = -(2**63)
+
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,7 @@ class Batch:
     """What decoders made of some messages. `payload`, `topic`, `received_at` (ns): by message.
 
     `entry` is the quarantine entry that is run again: counted before, it is not counted twice.
+    `recorded` readings may hold any time; `at` (ns) is the moment of receipt of live ones.
     """
 
     readings: Sequence[Reading] = ()
@@ -52,6 +53,7 @@ class Batch:
     payload: Sequence[bytes] = ()
     at: int | None = None
     entry: int | None = None
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,15 +120,19 @@ class Ingest:
         return self.rejudge(at)
 
     def rejudge(self, at: int) -> Done:
-        """Judge again, from their first reading, the channels judged by another plan; superseding verdicts are added."""
+        """Judge again what was judged by another plan, from where the plans part; superseding verdicts are added."""
         happenings: list[Happening] = []
-        for channel in self.stale.tolist():
+        untouched = [c for c, since in self.stale.items() if since > int(self.states["time"][c])]
+        with self.ledger.transaction() as connection:
+            index = np.array(untouched, np.int64)
+            states.put_states(connection, self.plan, self.ids, index, self.states[index], self.seen)
+        touched = frozenset(self.stale) - frozenset(untouched)
+        for channel in sorted(touched):
             with self.ledger.transaction() as connection:
-                state, more, standing = self._rejudge_channel(connection, channel, at)
+                state, more, standing = self._rejudge_channel(connection, channel, self.stale[channel], at)
             self.states[channel], self.alarms = state, standing
             happenings += more
-        touched = frozenset(self.stale.tolist())
-        self.stale = self.stale[:0]
+        self.stale = {}
         return Done(happenings=happenings, channels=touched)
 
     def reload_alarms(self) -> None:
@@ -136,7 +142,7 @@ class Ingest:
     def process(self, batch: Batch) -> Done:
         """Judge and commit one batch; return what became of it."""
         plan = self.plan
-        intake = receive(plan, self.seen, batch.readings, batch.at)
+        intake = receive(plan, self.seen, batch.readings, None if batch.recorded else batch.at)
         with self.ledger.transaction() as connection:
             stored = readings.find(connection, intake.questions(), self.ids)
             settled = settle(intake, self.seen, stored, self.lateness_ns)
@@ -407,15 +413,16 @@ class Ingest:
         return next(verdict_lines(reading, np.frombuffer(verdict, dtype), [decoded]))[0]
 
     def _rejudge_channel(
-        self, connection: sqlite3.Connection, channel: int, at: int
+        self, connection: sqlite3.Connection, channel: int, since: int, at: int
     ) -> tuple[npt.NDArray[Any], list[Happening], dict[Any, Any]]:
         channel_id = int(self.ids[channel])
-        states.forget_checkpoints(connection, channel_id, NEVER)
-        old = readings.since(connection, channel, channel_id, NEVER)
+        states.forget_checkpoints(connection, channel_id, since)
+        known = states.checkpoint_before(connection, channel_id, since)
+        start, state = (NEVER, fresh(1)) if known is None else (known[0], load([known[1]]))
+        old = readings.since(connection, channel, channel_id, start)
         standing = dict(self.alarms)
         happenings: list[Happening] = []
         index = np.array([channel], np.int64)
-        state = fresh(1)
         if len(old.columns):
             judgement = judge(self.plan, state, old.columns)
             self._supersede(connection, old.columns, judgement, old, np.arange(len(old.columns)), at)

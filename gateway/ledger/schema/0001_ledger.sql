@@ -13,10 +13,10 @@ CREATE TABLE registry (
 );
 CREATE INDEX registry_entry ON registry (kind, id, version);
 
--- Chart limits designed from the false-alarm budget; kept until the next design.
+-- Chart limits designed from the false-alarm budget; each holds from `since` until the next design.
 CREATE TABLE designed (
-    device TEXT NOT NULL, channel TEXT NOT NULL, settings TEXT NOT NULL, designed_at INTEGER NOT NULL,
-    PRIMARY KEY (device, channel)
+    device TEXT NOT NULL, channel TEXT NOT NULL, since INTEGER NOT NULL, settings TEXT NOT NULL,
+    PRIMARY KEY (device, channel, since)
 ) WITHOUT ROWID;
 
 CREATE TABLE channel (

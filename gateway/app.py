@@ -1,0 +1,297 @@
+"""The only place that wires: settings, packs, profiles, registry, ledger and sources put together for the commands."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from gateway.errors import Refused, WrongUse
+from gateway.ledger.store import Ledger, hold
+from gateway.metrology.readings import Reading, Refusal
+from gateway.metrology.rulepacks import RulePacks, catalogue
+from gateway.pipeline.plan import NEVER, Plan, changed_from, compile_plan
+from gateway.registry.model import Registry
+from gateway.settings import Settings, config_folder, load
+from gateway.shipped import shipped_texts
+
+if TYPE_CHECKING:
+    from collectors.topics import Router
+    from gateway.history import History
+    from gateway.ledger.quarantine import Quarantined
+    from gateway.registry.canonical import Change
+    from gateway.registry.specs import Specs
+    from gateway.runtime.ingest import Ingest
+
+__all__ = [
+    "Applied", "apply", "decide_entries", "import_files", "make_router", "open_history", "open_ledger", "plan_from",
+    "read_recording", "registry_of", "replay_plan", "rule_packs", "settings_of",
+]  # fmt: skip
+
+SLICE = 20_000
+
+
+def settings_of(config: Path | None) -> Settings:
+    """Return the settings of a file (default config/gateway.yaml) and the environment."""
+    return load(config, os.environ)
+
+
+def rule_packs(config: Path | None, settings: Settings) -> RulePacks:
+    """Return the shipped rule packs and the site's own."""
+    folder = config_folder(config) / "rulepacks"
+    own = [(str(p), p.read_text("utf-8")) for p in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
+    return catalogue(shipped_texts("rulepacks"), own=own, zone=settings.zone)
+
+
+def make_router(config: Path | None, settings: Settings) -> Router:
+    """Return the way from topics to decoders."""
+    from collectors.profiles import read_profiles
+    from collectors.topics import Router, Template, TopicMapping
+
+    profiles = read_profiles(shipped_texts("profiles"), [config_folder(config) / "profiles"])
+    mappings = [
+        TopicMapping(
+            template=Template.parse(t.filter),
+            profile=t.profile,
+            timezone=None if t.timezone is None else ZoneInfo(t.timezone),
+            channels=None if t.channels is None else frozenset(t.channels),
+        )
+        for t in settings.topics
+    ]
+    return Router(mappings, profiles, site=settings.site)
+
+
+def open_ledger(config: Path | None, *, create: bool = False) -> Ledger:
+    """Open the site's ledger. Raises WrongUse if there is none and it may not be made."""
+    return Ledger.open(settings_of(config).data_dir, create=create)
+
+
+def _stored_specs(ledger: Ledger) -> Specs:
+    from gateway.ledger.registry import documents
+    from gateway.registry.canonical import load as load_spec
+    from gateway.registry.specs import Specs
+
+    return Specs.of([load_spec(kind, text) for kind, _, text in documents(ledger.connection)])
+
+
+def registry_of(ledger: Ledger, settings: Settings, packs: RulePacks) -> Registry:
+    """Return the registry as the ledger holds it."""
+    from gateway.registry.build import build
+
+    return build(_stored_specs(ledger), zone=settings.zone, packs=packs)
+
+
+def plan_from(ledger: Ledger, settings: Settings, packs: RulePacks) -> Plan:
+    """Return the plan of the ledger's registry and designed limits."""
+    from gateway.design import widen
+    from gateway.ledger.registry import designed
+
+    registry = registry_of(ledger, settings, packs)
+    return compile_plan(registry, packs, designed(ledger.connection), widen, settings.site)
+
+
+def replay_plan(config: Path | None, paths: Sequence[Path] | None, budget: str | None) -> Plan:
+    """Return the plan of registry files, with limits designed for that fleet; without files the ledger's."""
+    from gateway.design import design_site, fleet, widen
+    from gateway.registry.build import build
+    from gateway.registry.files import read_registry
+
+    settings = settings_of(config)
+    packs = rule_packs(config, settings)
+    if not paths:
+        with Ledger.open(settings.data_dir, create=False) as ledger:
+            if budget is None:
+                return plan_from(ledger, settings, packs)
+            registry = registry_of(ledger, settings, packs)
+    else:
+        registry = build(read_registry(paths), zone=settings.zone, packs=packs)
+    limits = design_site(registry, budget or settings.drift.budget, fleet(registry))
+    return compile_plan(registry, packs, {k: [(NEVER, v)] for k, v in limits.items()}, widen, settings.site)
+
+
+def read_recording(file: Path, form: str, *, keep_going: bool) -> tuple[list[Reading], list[Refusal]]:
+    """Return the readings of a file, and with `keep_going` the rows that could not be read. Raises Mistakes."""
+    from collectors.files import read
+
+    recording = read(file, form, keep_going=keep_going)
+    return recording.readings, recording.unreadable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What an apply did, or would do: changes, and per (device, channel) the verdicts it supersedes."""
+
+    changes: tuple[Change, ...]
+    superseded: Mapping[tuple[str, str], tuple[int, int]]
+    amended: int = 0
+
+
+def apply(config: Path | None, paths: Sequence[Path], *, dry_run: bool, now: int) -> Applied:
+    """Put registry files into the ledger; idempotent. A running gateway takes them over within a second.
+
+    Raises Mistakes if any file has one, Refused if a certificate would change; then nothing is applied.
+    """
+    from gateway.design import redesign, widen
+    from gateway.ledger.registry import designed, designed_for, put, put_designed, put_designed_for
+    from gateway.registry.build import build
+    from gateway.registry.canonical import Action, difference, dump, kind_of, refuse_contradictions
+    from gateway.registry.files import read_registry
+
+    settings = settings_of(config)
+    packs = rule_packs(config, settings)
+    new = read_registry(paths)
+    with Ledger.open(settings.data_dir) as ledger:
+        known = _stored_specs(ledger)
+        changes = difference(known, new)
+        if not new.mistakes:
+            refuse_contradictions(changes)
+        registry = build(new, zone=settings.zone, packs=packs, known=known)
+        limits = designed(ledger.connection)
+        added, size = redesign(registry, settings.drift.budget, limits, designed_for(ledger.connection), now)
+        for device, channel, since, chosen in added:
+            limits.setdefault((device, channel), []).append((since, chosen))
+        plan = compile_plan(registry, packs, limits, widen, settings.site)
+        superseded = _superseded(ledger, plan)
+        documents = [
+            (kind_of(c.spec), c.id, dump(c.spec)) for c in changes if c.action in {Action.ADDED, Action.CHANGED}
+        ]
+        if dry_run or not (documents or added):
+            return Applied(changes=changes, superseded=superseded)
+        with ledger.transaction() as connection:
+            put(connection, documents, now)
+            put_designed(connection, added)
+            put_designed_for(connection, size)
+        return Applied(changes=changes, superseded=superseded, amended=_rejudge_alone(settings, ledger, plan, now))
+
+
+def _superseded(ledger: Ledger, plan: Plan) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return per (device, channel) from when its verdicts are judged otherwise by this plan, and how many there are."""
+    rows = ledger.connection.execute(
+        "SELECT c.device, c.channel, c.id, s.fingerprint FROM state s JOIN channel c ON c.id = s.channel"
+    ).fetchall()
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for device, channel, number, fingerprint in rows:
+        index = plan.index.get((device, channel))
+        since = None if index is None else changed_from(fingerprint, plan.fingerprints[index])
+        if since is None:
+            continue
+        count = ledger.connection.execute(
+            "SELECT COUNT(*) FROM reading WHERE channel = ? AND time >= ? AND verdict IS NOT NULL", (number, since)
+        ).fetchone()[0]
+        if count:
+            found[device, channel] = (since, int(count))
+    return found
+
+
+def _rejudge_alone(settings: Settings, ledger: Ledger, plan: Plan, now: int) -> int:
+    """Judge again what the new plan judges otherwise, unless a running gateway will; return how many channels."""
+    from gateway.runtime.ingest import Ingest
+
+    try:
+        with hold(settings.data_dir):
+            return len(Ingest(ledger, plan, settings.lateness).rejudge(now).channels)
+    except Refused:
+        return 0
+
+
+@contextmanager
+def _ingest_alone(config: Path | None, now: int) -> Iterator[Ingest]:
+    """Hold the data folder and yield the ledger with its plan. Raises Refused while a gateway runs on it."""
+    from gateway.runtime.ingest import Ingest
+
+    settings = settings_of(config)
+    packs = rule_packs(config, settings)
+    with hold(settings.data_dir), Ledger.open(settings.data_dir) as ledger:
+        ingest = Ingest(ledger, plan_from(ledger, settings, packs), settings.lateness)
+        ingest.rejudge(now)
+        yield ingest
+
+
+def import_files(
+    config: Path | None,
+    files: Sequence[Path],
+    registry: Sequence[Path],
+    form: str,
+    *,
+    keep_going: bool,
+    advance: Callable[[int], None],
+) -> dict[str, object]:
+    """Put recorded files into the ledger, sorted and judged; return a summary. All files are read before any is kept."""
+    from gateway.runtime.clock import now_ns
+    from gateway.runtime.importing import import_recordings
+
+    started = time.perf_counter()
+    recordings = [read_recording(file, form, keep_going=keep_going) for file in files]
+    if registry:
+        apply(config, registry, dry_run=False, now=now_ns())
+    with _ingest_alone(config, now_ns()) as ingest:
+        said = import_recordings(ingest, recordings, [str(f) for f in files], now_ns(), advance)
+    elapsed = time.perf_counter() - started
+    total = sum(len(r) + len(u) for r, u in recordings)
+    return {**said, "elapsed_s": round(elapsed, 3), "readings_per_s": round(total / elapsed)}
+
+
+@contextmanager
+def open_history(config: Path | None, device: str, channel: str | None) -> Iterator[tuple[History, ZoneInfo]]:
+    """Open the history of a device. Raises WrongUse with near names for an unknown device or channel."""
+    import difflib
+
+    from gateway.history.ledger import LedgerHistory, channel_settings
+    from gateway.ledger.registry import documents
+
+    settings = settings_of(config)
+    with Ledger.open(settings.data_dir, create=False) as ledger:
+        known = channel_settings(documents(ledger.connection))
+        stored = set(ledger.connection.execute("SELECT device, channel FROM channel"))
+        names = {d for d, _ in known} | {d for d, _ in stored}
+        if device not in names:
+            near = difflib.get_close_matches(device, sorted(names), n=3)
+            raise WrongUse(f"no device {device}", remedy=_did_you_mean(near, "see `metergate devices list`"))
+        channels = {c for d, c in {*known, *stored} if d == device}
+        if channel is not None and channel not in channels:
+            near = difflib.get_close_matches(channel, sorted(channels), n=3)
+            raise WrongUse(f"{device} has no channel {channel}", remedy=_did_you_mean(near, f"it has {', '.join(channels)}"))
+        yield LedgerHistory(ledger, known), settings.zone
+
+
+def _did_you_mean(near: Sequence[str], otherwise: str) -> str:
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
+
+
+def decide_entries(config: Path | None, entries: Sequence[int], state: str, by: str | None) -> list[Quarantined]:
+    """Approve or reject quarantine entries; approved ones run again, here unless a gateway runs that does it."""
+    import getpass
+
+    from gateway.ledger import quarantine
+    from gateway.runtime.clock import now_ns
+
+    who = by or getpass.getuser()
+    with open_ledger(config) as ledger:
+        with ledger.transaction() as connection:
+            for entry in entries:
+                found = quarantine.entries(connection, state=None, entry=entry)
+                if not found:
+                    raise WrongUse(f"no quarantine entry {entry}", remedy="see `metergate quarantine list --state all`")
+                if found[0].state != "open":
+                    raise Refused(f"entry {entry} is {found[0].state} already", remedy="only open entries can be decided")
+                quarantine.decide(connection, entry, state, now_ns(), who)
+        if state == "approved":
+            _release_alone(config)
+        return [quarantine.entries(ledger.connection, state=None, entry=e)[0] for e in entries]
+
+
+def _release_alone(config: Path | None) -> None:
+    from gateway.runtime.clock import now_ns
+    from gateway.runtime.release import release_approved
+
+    router = make_router(config, settings_of(config))
+    try:
+        with _ingest_alone(config, now_ns()) as ingest:
+            release_approved(ingest, lambda m, i: router.decode(m.topic, m.payload, i, m.received_at), now_ns())
+    except Refused:
+        return  # a gateway runs: it does this within a second

@@ -1,0 +1,88 @@
+"""`metergate devices`: the instruments and where they stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.console import JsonFlag, write, write_json, write_table
+from gateway.cli.options import ConfigOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    group = typer.Typer(no_args_is_help=True, help="See the instruments and where they stand.")
+    app.add_typer(group, name="devices", epilog="Example: metergate devices list")
+    group.command("list", epilog="Example: metergate devices list --json")(list_devices)
+    group.command("show", epilog="Example: metergate devices show scale-07")(show)
+
+
+def _standing(config: Path | None) -> list[dict[str, object]]:
+    from gateway.app import open_ledger, plan_from, rule_packs, settings_of
+    from gateway.ledger.alarms import open_alarms
+    from gateway.ledger.states import standing
+    from gateway.pipeline.standing import device_state
+
+    settings = settings_of(config)
+    with open_ledger(config) as ledger:
+        plan = plan_from(ledger, settings, rule_packs(config, settings))
+        with ledger.transaction() as connection:
+            states = standing(connection, plan).states
+        alarms: dict[str, list[str]] = {}
+        for device, _, kind in open_alarms(ledger.connection):
+            alarms.setdefault(device, []).append(kind.value)
+    found = []
+    for device, channels in plan.devices.items():
+        state = device_state(plan, device, states, sorted(alarms.get(device, [])))
+        facts = plan.facts[channels[0]]
+        about = {"device": device, "kind": facts.kind.value, "site": facts.site}
+        about["channels"] = [f"{plan.facts[c].channel} ({plan.facts[c].unit})" for c in channels]
+        checks = sum(int(states["checks"][c]) for c in channels)
+        readings = sum(int(states["readings"][c]) for c in channels)
+        found.append(about | {"readings": readings, "checks": checks} | state)
+    return found
+
+
+def list_devices(config: ConfigOption = None, json: JsonFlag = False) -> None:
+    """List all devices with their last verdict, margin to the MPE, drift and alarms."""
+    found = _standing(config)
+    if json:
+        write_json(found)
+        return
+    rows = []
+    for d in found:
+        channels, alarms, margin = d["channels"], d["alarms"], d["margin_percent"]
+        rows.append(
+            (
+                d["device"], d["kind"], ", ".join(channels) if isinstance(channels, list) else "", d["readings"],
+                d["checks"], d["verdict"], f"{margin:.1f}" if isinstance(margin, float) else None, d["drift"],
+                ", ".join(alarms) if isinstance(alarms, list) and alarms else None, d["time"], d["due"],
+            )
+        )  # fmt: skip
+    head = ("device", "kind", "channels", "readings", "checks", "verdict", "margin %", "drift", "alarms", "last", "due")
+    write_table(head, rows, empty="no devices; add some with `metergate apply config/devices`")
+
+
+def show(
+    device: Annotated[str, typer.Argument(help="Device id.")], config: ConfigOption = None, json: JsonFlag = False
+) -> None:
+    """Show one device."""
+    import difflib
+
+    from gateway.errors import WrongUse
+
+    found = {str(d["device"]): d for d in _standing(config)}
+    if device not in found:
+        near = difflib.get_close_matches(device, sorted(found), n=3)
+        remedy = f"did you mean {' or '.join(near)}?" if near else "see `metergate devices list`"
+        raise WrongUse(f"no device {device}", remedy=remedy)
+    if json:
+        write_json(found[device])
+        return
+    for name, value in found[device].items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        write(f"{name:16} {'-' if text in {None, ''} else text}")
