@@ -6,8 +6,8 @@ decoder: json-paths
 topics: ["tele/{device}/SENSOR"]        # where the model publishes by itself
 wrappers: [StatusSNS]                   # keys that may enclose the whole message
 ignore: [Online]                        # payload texts without readings
-time: {path: Time, format: local}       # rfc3339, local, epoch_s, epoch_ms
-timezone: Asia/Ho_Chi_Minh              # for local times
+time: {path: Time, format: local, without_zone: receipt}    # rfc3339, local, epoch_s, epoch_ms
+timezone: Asia/Ho_Chi_Minh              # for local times; else they are refused, or the receipt counts
 seq: channel                            # or device: one count for all channels
 channels:
   active_energy: {path: ENERGY.Total, unit: kWh, type: register}
@@ -134,10 +134,16 @@ def _topic(node: Node) -> str:
 def _time(node: Node | None) -> TimeField | None:
     if node is None:
         return None
-    keys = node.mapping(allowed=frozenset({"path", "format"}), needed=frozenset({"path", "format"}))
-    if "path" not in keys or "format" not in keys:
+    needed = frozenset({"path", "format"})
+    keys = node.mapping(allowed=needed | {"without_zone"}, needed=needed)
+    without_zone = _choice(keys.get("without_zone"), ("refuse", "receipt"), "refuse")
+    if not keys.keys() >= needed:
         return None
-    return TimeField(path=_path(keys["path"]), format=_choice(keys["format"], TIME_FORMATS, ""))
+    return TimeField(
+        path=_path(keys["path"]),
+        format=_choice(keys["format"], TIME_FORMATS, ""),
+        or_receipt=without_zone == "receipt",
+    )
 
 
 def _zone(node: Node | None) -> ZoneInfo | None:

@@ -14,6 +14,8 @@ from functools import cache
 from typing import Protocol, cast
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from gateway.metrology.readings import Reading, Refusal
 
 __all__ = [
@@ -39,10 +41,14 @@ NOWHERE = Address(device="", channel="")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeField:
-    """Where a profile finds the time: `format` is rfc3339, local, epoch_s or epoch_ms."""
+    """Where a profile finds the time: `format` is rfc3339, local, epoch_s or epoch_ms.
+
+    A local time that no timezone is named for is refused, or with `or_receipt` replaced by the receipt.
+    """
 
     path: str
     format: str
+    or_receipt: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +81,12 @@ class Profile:
     quantities: Mapping[str, Quantity] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoded:
+class Decoded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one message said: readings, refusals of records (or of the whole message), and remarks for a person."""
 
-    readings: list[Reading] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    readings: list[Reading] = []
+    refused: list[Refusal] = []
+    notes: list[str] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

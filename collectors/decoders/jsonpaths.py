@@ -3,7 +3,7 @@
 A path is keys joined by dots (`ENERGY.Power`). A number there is one reading; an array or object of numbers (one per
 phase or tariff) is one reading each, the channel's name with `_0`, `_1`, … or the lower-case key behind it. Null says
 nothing. A message without any of the profile's paths is refused. A time without zone is read in the profile's zone;
-when the profile names none, the receipt counts and the reading's clock is suspect.
+when the profile names none it is refused, unless the profile says that the receipt counts (the clock is then suspect).
 """
 
 from __future__ import annotations
@@ -174,6 +174,8 @@ def _read_time(text: str, field: TimeField, zone: ZoneInfo | None, received_at: 
     if local is None:
         return _Moment(time=parse_rfc3339(text))
     parse_rfc3339(text + "Z")
+    if zone is None and not field.or_receipt:
+        raise ValueError(f"{text!r} has no zone, and the profile names no timezone")
     if zone is None:
         note = f"{field.path} has no zone and the profile names no timezone; the receipt counts"
         return _Moment(time=received_at, is_suspect=True, note=note)

@@ -1,15 +1,15 @@
 """Records read by msgspec, where it can prove them right; what it cannot is read field by field (`records`).
 
-Repeated keys are found by counting: a text without escapes has two quotes for every key and every string value, and a
-repeated key or a null leaves more of them than the fields that were kept account for.
+Repeated keys are found by counting: without escapes, a payload has as many quotes as what was kept has when it is
+written again; a repeated key leaves more.
 """
 
 from __future__ import annotations
 
-from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
+from msgspec.structs import astuple
 
 from collectors.decoders import Address
 from collectors.decoders.records import (
@@ -36,7 +36,7 @@ _Uncertainty = Annotated[float, msgspec.Meta(ge=0)]
 _Evidence = Literal["check_weight", "reference_meter", "zero", "no_load", "self_test", "repeat_object"]
 
 
-class _OnMqtt(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _OnMqtt(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     ts: int | _Text
     value: float
     unit: _Text
@@ -60,16 +60,25 @@ class _OnMqtt(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     evidence: _Evidence | None = None
 
 
-class _InFile(_OnMqtt, forbid_unknown_fields=True, gc=False, rename={"ts": "time"}):
+class _InFile(_OnMqtt, forbid_unknown_fields=True, omit_defaults=True, gc=False, rename={"ts": "time"}):
     ts: msgspec.Raw  # type: ignore[assignment]  # the number's text, which a float would lose
 
 
+_Presence: Any = msgspec.defstruct(
+    "_Presence",
+    [(name, Any | msgspec.UnsetType, msgspec.UNSET) for name in [*_OnMqtt.__struct_fields__, "time"]],
+    gc=False,
+)
+_OPENINGS = frozenset({b"[", b"{"})
 _COMMON = 10
 _RARE = 13
 _NOTHING_RARE = (None,) * (len(_OnMqtt.__struct_fields__) - _RARE)
 _ONE = msgspec.json.Decoder(_OnMqtt)
 _PACK = msgspec.json.Decoder(list[_OnMqtt])
 _LINE = msgspec.json.Decoder(_InFile)
+_write = msgspec.json.Encoder().encode
+_ONE_PRESENT: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Presence)
+_PACK_PRESENT: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[_Presence])
 _NOT_PROVEN = (msgspec.DecodeError, ValueError, UnreadableError)
 
 
@@ -80,23 +89,26 @@ def quick_readings(payload: bytes, address: Address, source: int, only: int | No
     """
     if len(payload) > MAX_BYTES or b"\\" in payload:
         return None
-    is_pack = payload[:1] == b"[" or payload.lstrip()[:1] == b"["
+    opening = payload[:1] if payload[:1] in _OPENINGS else payload.lstrip()[:1]
+    is_pack = opening == b"["
     if is_pack and only is not None:
         return None
     try:
         records = _PACK.decode(payload) if is_pack else [_ONE.decode(payload)]
         if not 0 < len(records) <= MAX_RECORDS:
             return None
-        readings, texts = [], 0
+        readings = []
         for index, record in enumerate(records):
-            fields = msgspec.structs.astuple(record)
-            texts += _texts(fields)
+            fields = astuple(record)
             ts = fields[0]
             time = read_rfc3339(ts) if type(ts) is str else ts * MILLISECOND_NS if 0 <= ts < _MAX_MS else _closer()
             readings.append(_reading(fields, time, address, source, index if is_pack else only))
     except _NOT_PROVEN:
         return None
-    return readings if payload.count(b'"') == 2 * texts else None
+    quotes = _write(records).count(b'"')
+    if b"null" in payload:
+        quotes += 2 * _nulls(_PACK_PRESENT.decode(payload) if is_pack else [_ONE_PRESENT.decode(payload)])
+    return readings if payload.count(b'"') == quotes else None
 
 
 def quick_line(line: bytes, address: Address, source: int, number: int) -> Reading | None:
@@ -104,7 +116,8 @@ def quick_line(line: bytes, address: Address, source: int, number: int) -> Readi
     if len(line) > MAX_BYTES or b"\\" in line:
         return None
     try:
-        fields = msgspec.structs.astuple(_LINE.decode(line))
+        record = _LINE.decode(line)
+        fields = astuple(record)
         time = bytes(fields[0]).decode()
         is_text = time[:1] == '"'
         if not is_text and time[:1] not in _DIGITS:
@@ -112,16 +125,16 @@ def quick_line(line: bytes, address: Address, source: int, number: int) -> Readi
         reading = _reading(fields, read_time_in_file(time[1:-1] if is_text else time), address, source, number)
     except _NOT_PROVEN:
         return None
-    return reading if line.count(b'"') == 2 * (_texts(fields) + is_text) else None
+    nulls = _nulls([_ONE_PRESENT.decode(line)]) if b"null" in line else 0
+    return reading if line.count(b'"') == _write(record).count(b'"') + 2 * nulls else None
 
 
 _DIGITS = frozenset("0123456789")
 
 
-def _texts(fields: tuple[Any, ...]) -> int:
-    """Return how many strings, keys included, a record with these fields has."""
-    kinds = list(map(type, fields))
-    return len(kinds) - kinds.count(NoneType) + kinds.count(str)
+def _nulls(records: list[Any]) -> int:
+    """Return how many fields of some records are there and null."""
+    return sum(astuple(record).count(None) for record in records)
 
 
 def _reading(fields: tuple[Any, ...], time: int, address: Address, source: int, record: int | None) -> Reading:

@@ -244,5 +244,6 @@ def test_numbers_are_the_nearest_floats(value: float) -> None:
 
 def test_a_usual_reading_is_read_the_quick_way() -> None:
     full = json.dumps(FULL).encode()
-    for payload in (json.dumps(BASE).encode(), full, b"[" + full + b"," + full + b"]"):
+    nulls = json.dumps({**BASE, "reference": None, "phase": "null"}).encode()
+    for payload in (json.dumps(BASE).encode(), full, b"[" + full + b"," + full + b"]", nulls, b"[" + nulls + b"]"):
         assert quick_readings(payload, ADDRESS, 0) is not None

@@ -87,11 +87,18 @@ def test_a_sign_of_life_is_a_note() -> None:
     assert decoded.notes
 
 
-def test_a_local_time_needs_the_profile_to_name_a_zone() -> None:
+def test_a_local_time_without_a_zone_is_refused_unless_the_profile_lets_the_receipt_count() -> None:
     payload = '{"Time":"2026-03-02T07:00:00","ENERGY":{"Power":5}}'
+    text = "decoder: json-paths\ntime: {path: Time, format: local}\nchannels: {power: {path: ENERGY.Power, unit: W}}\n"
+    refused = read(payload, parse_profile("plug", text, "plug.yaml")).refused
+    assert [r.reason.value for r in refused] == ["bad_time"]
     decoded = read(payload)
     assert [(r.time, r.clock_suspect) for r in decoded.readings] == [(RECEIVED, True)]
     assert any("zone" in remark for remark in decoded.notes)
+
+
+def test_a_local_time_is_read_in_the_zone_the_profile_names() -> None:
+    payload = '{"Time":"2026-03-02T07:00:00","ENERGY":{"Power":5}}'
     text = zoned("Asia/Ho_Chi_Minh", "ENERGY.Power")
     (reading,) = read(payload, parse_profile("plug", text, "plug.yaml")).readings
     assert (reading.time, reading.clock_suspect) == (1772409600 * 10**9, False)
@@ -156,7 +163,7 @@ def test_every_mistake_is_named_with_its_line_and_key() -> None:
 titel: x
 topics: ["tele/{devise}/SENSOR"]
 timezone: Mars/Olympus
-time: {path: Time, format: stardate}
+time: {path: Time, format: stardate, without_zone: guess}
 seq: sometimes
 channels:
   Power: {path: A..B, unit: W}
@@ -166,7 +173,8 @@ channels:
         parse_profile("plug", text, "plug.yaml")
     said = {(m.line, m.key) for m in raised.value.mistakes}
     assert said >= {
-        (1, "decoder"), (2, "titel"), (3, "topics[0]"), (4, "timezone"), (5, "time.format"), (6, "seq"),
+        (1, "decoder"), (2, "titel"), (3, "topics[0]"), (4, "timezone"), (5, "time.format"), (5, "time.without_zone"),
+        (6, "seq"),
         (8, "channels.Power"), (8, "channels.Power.path"), (9, "channels.power.unti"), (9, "channels.power.unit"),
     }  # fmt: skip
 
