@@ -92,7 +92,7 @@ def _own_settings(chart: str, given: dict[str, float | None]) -> dict[str, float
     missing = [f"--{name}" for name in OWN[chart] if name not in own]
     foreign = [f"--{name}" for name in own if name not in OWN[chart]]
     if missing:
-        raise WrongUse(f"a {chart} chart needs {' and '.join(missing)}", remedy=ARL_EXAMPLE)
+        raise WrongUse(f"a {chart} chart needs {' and '.join(missing)}", remedy="see `metergate drift arl --help`")
     if foreign:
         needed = " and ".join(f"--{name}" for name in OWN[chart])
         raise WrongUse(f"a {chart} chart has no {' or '.join(foreign)}", remedy=f"give only {needed}")

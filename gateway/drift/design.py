@@ -1,0 +1,263 @@
+"""Limits from a false-alarm budget: the run lengths of `gateway.drift.runlength`, inverted.
+
+A site allows so many false alarms in a time. Every channel gets an equal share, so in control the charts of a channel
+together may signal once in channels · checks per day / budget per day checks. Charts share that equally: each gets as
+many times that run length as there are charts. 1/ARL of a union is at most the sum of 1/ARL of its members but for the
+first few checks, and charts on the same checks often signal together, so the union keeps within its share
+(`bench/drift.py` shows by how much).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+
+from gateway.drift.runlength import TooLong, cusum_arl, ewma_arl, noise_arl, shewhart_arl
+from gateway.errors import WrongUse
+
+__all__ = [
+    "CHARTS", "DAYS", "DEFAULT_CHECKS_PER_DAY", "LONGEST_DESIGN", "SHORTEST", "Budget", "ChannelDesign", "ChartDesign",
+    "Delay", "SiteDesign", "charts_for", "cusum_limit", "design_for", "ewma_limit", "limit_for", "noise_limit",
+    "shewhart_limit",
+]  # fmt: skip
+
+CHARTS = ("shewhart", "ewma", "cusum", "noise")
+DEFAULT_CHECKS_PER_DAY = 1.0
+"""Taken for a channel whose cadence is unknown."""
+
+SHORTEST = 20.0
+"""Run length in control below which a channel's charts say nothing, however generous the budget."""
+
+LONGEST_DESIGN = 1e11
+
+DAYS: Mapping[str, float] = {"day": 1.0, "week": 7.0, "month": 30.4375, "year": 365.25}
+
+PARAMETERS: Mapping[str, Mapping[str, float]] = {
+    "shewhart": {},
+    "ewma": {"lambda": 0.2},
+    "cusum": {"k": 0.5},
+    "noise": {"k": 1.848, "cap": 10.0},
+}
+"""Of each chart all parameters but the limit: the textbook ones of `gateway.drift`."""
+
+LIMIT_NAMES: Mapping[str, str] = {"shewhart": "L", "ewma": "L", "cusum": "h", "noise": "h"}
+
+SHIFTS = (0.5, 1.0, 2.0)
+RATIOS = (1.5, 2.0, 3.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """False alarms allowed for the whole site in one `per` (day, week, month of 30.4375 d, year)."""
+
+    alarms: float
+    per: str
+
+    @property
+    def per_day(self) -> float:
+        """Return the false alarms allowed in a day."""
+        return self.alarms / DAYS[self.per]
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Return the budget of a text such as `1/month` or `0.5/day`; raises WrongUse."""
+        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*/\s*(day|week|month|year)\s*", text)
+        alarms = float(match[1]) if match else 0.0
+        if not match or not 0.0 < alarms < math.inf:
+            raise WrongUse(f"{text!r} is not a false-alarm budget", remedy='write e.g. "1/month" (day week month year)')
+        return cls(alarms=alarms, per=match[2])
+
+    def __str__(self) -> str:
+        return f"{self.alarms:g}/{self.per}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delay:
+    """Mean checks until the signal after a change of `size`: a shift in σ, for the noise chart a ratio of σ."""
+
+    size: float
+    checks: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChartDesign:
+    """One chart: its parameters, its limit (in σ; noise: in v), run length in control and delays, in checks."""
+
+    chart: str
+    parameters: Mapping[str, float]
+    limit_name: str
+    limit: float
+    arl0: float
+    delays: tuple[Delay, ...]
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """Return all parameters by their contract names, the limit with them."""
+        return {**self.parameters, self.limit_name: self.limit}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelDesign:
+    """The charts of one channel; `arl0` is the run length in control that their union keeps at least, in checks."""
+
+    checks_per_day: float
+    arl0: float
+    charts: tuple[ChartDesign, ...]
+
+    @property
+    def false_alarms_per_day(self) -> float:
+        """Return at most how many false alarms a day these charts raise."""
+        return self.checks_per_day / self.arl0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteDesign:
+    """The charts of all channels, in the order the channels were given."""
+
+    budget: Budget
+    channels: tuple[ChannelDesign, ...]
+
+    @property
+    def false_alarms_per_day(self) -> float:
+        """Return at most how many false alarms a day the site raises."""
+        return math.fsum(c.false_alarms_per_day for c in self.channels)
+
+
+def limit_for(run_length: Callable[[float], float], arl: float, guess: float, tolerance: float = 1e-6) -> float:
+    """Return the limit with run length `arl` (relative tolerance); ln ARL, nearly straight, is solved by secants.
+
+    The root is bracketed from `guess` outwards and the bracket kept (Illinois: Dowell & Jarratt 1971).
+    """
+
+    def excess(limit: float) -> float:
+        try:
+            return math.log(run_length(limit) / arl)
+        except TooLong:
+            return math.inf
+
+    low = high = guess
+    at_low = at_high = excess(guess)
+    for factor in (1.1, 1.2, 1.5, 2.0, 4.0, *([8.0] * 20)):
+        if at_low > 0.0:
+            low, high, at_high = low / factor, low, at_low
+            at_low = excess(low)
+        elif at_high < 0.0:
+            low, high, at_low = high, high * factor, at_high
+            at_high = excess(high)
+    for _ in range(60):
+        bisect = math.isinf(at_high) or at_high == at_low
+        middle = (low + high) / 2.0 if bisect else high - at_high * (high - low) / (at_high - at_low)
+        at_middle = excess(middle)
+        if abs(at_middle) < tolerance or high - low < 1e-9 * high:
+            return middle
+        if at_middle < 0.0:
+            low, at_low, at_high = middle, at_middle, at_high / 2.0
+        else:
+            high, at_high, at_low = middle, at_middle, at_low / 2.0
+    return high
+
+
+def _within_reach(arl: float) -> None:
+    if not 1.0 < arl <= LONGEST_DESIGN:
+        raise WrongUse(f"no limit gives a run length of {arl:.4g} checks", remedy=f"ask for 1 to {LONGEST_DESIGN:.0e}")
+
+
+def shewhart_limit(arl: float) -> float:
+    """Return L in σ of the two-sided Shewhart chart with in-control run length `arl`."""
+    _within_reach(arl)
+    return -NormalDist().inv_cdf(0.5 / arl)
+
+
+@lru_cache(maxsize=1024)
+def ewma_limit(lam: float, arl: float) -> float:
+    """Return L of the two-sided EWMA with time-varying limits and in-control run length `arl`."""
+    return limit_for(lambda L: ewma_arl(lam, L), arl, max(shewhart_limit(arl) - 0.05, 0.1))
+
+
+@lru_cache(maxsize=1024)
+def cusum_limit(k: float, arl: float) -> float:
+    """Return h in σ of the two-sided CUSUM with in-control run length `arl`; first guess from Siegmund (1985)."""
+    _within_reach(arl)
+    guess = math.sqrt(2.0 * arl) if k == 0.0 else math.log1p(4.0 * k * k * arl) / (2.0 * k)
+    return limit_for(lambda h: cusum_arl(k, h), arl, max(guess - 1.166, 0.2))
+
+
+@lru_cache(maxsize=1024)
+def noise_limit(k: float, cap: float, arl: float) -> float:
+    """Return h of the noise chart with in-control run length `arl` in checks, within 1 in 100."""
+    _within_reach(arl)
+    guess = max((math.log(arl) - 2.85) / 0.449, 1.0)
+    return limit_for(lambda h: noise_arl(k, h, cap), max(arl, 4.0), guess, tolerance=0.003)
+
+
+@lru_cache(maxsize=1024)
+def _chart(chart: str, parameters: tuple[float, ...], arl: float) -> ChartDesign:
+    """Design one chart for a run length in control; raises WrongUse for a chart without a run length."""
+    names = PARAMETERS[chart]
+    if chart == "noise":
+        k, cap = parameters
+        limit = noise_limit(k, cap, arl)
+        arl0 = noise_arl(k, limit, cap)
+        delays = tuple(Delay(size=r, checks=noise_arl(k, limit, cap, r)) for r in RATIOS)
+    else:
+        limit, run_length = _limit_and_run_length(chart, parameters, arl)
+        arl0 = run_length(0.0)
+        delays = tuple(Delay(size=s, checks=run_length(s)) for s in SHIFTS)
+    return ChartDesign(
+        chart=chart, parameters=dict(zip(names, parameters, strict=True)), limit_name=LIMIT_NAMES[chart], limit=limit,
+        arl0=arl0, delays=delays,
+    )  # fmt: skip
+
+
+def _limit_and_run_length(
+    chart: str, parameters: tuple[float, ...], arl: float
+) -> tuple[float, Callable[[float], float]]:
+    """Return the limit and the run length after a shift in σ."""
+    if chart == "ewma":
+        (lam,) = parameters
+        L = ewma_limit(lam, arl)
+        return L, lambda shift: ewma_arl(lam, L, shift)
+    if chart == "cusum":
+        (k,) = parameters
+        h = cusum_limit(k, arl)
+        return h, lambda shift: cusum_arl(k, h, shift)
+    L = shewhart_limit(arl)
+    return L, lambda shift: shewhart_arl(L, shift)
+
+
+def design_for(
+    arl: float, charts: Sequence[str] = CHARTS, parameters: Mapping[str, Mapping[str, float]] = PARAMETERS
+) -> tuple[ChartDesign, ...]:
+    """Return the charts whose union has an in-control run length of at least `arl` checks, each n·arl.
+
+    `parameters` by chart; what they leave out is textbook. Raises WrongUse for an unknown chart.
+    """
+    unknown = [c for c in charts if c not in PARAMETERS]
+    if unknown or not charts:
+        raise WrongUse(f"no run length is known for chart {unknown[0] if unknown else '(none)'!r}",
+                       remedy=f"choose of {' '.join(CHARTS)}")  # fmt: skip
+    each = len(charts) * arl
+    chosen = {c: {**PARAMETERS[c], **parameters.get(c, {})} for c in charts}
+    return tuple(_chart(c, tuple(float(chosen[c][p]) for p in PARAMETERS[c]), each) for c in charts)
+
+
+def charts_for(
+    checks_per_day_of_each_channel: Sequence[float | None], budget: Budget, charts: Sequence[str] = CHARTS,
+    parameters: Mapping[str, Mapping[str, float]] = PARAMETERS,
+) -> SiteDesign:  # fmt: skip
+    """Return limits for every channel so that the whole site keeps its budget; None is an unknown cadence (1/d).
+
+    Channels of one cadence share one design. Raises WrongUse for a cadence that is not positive and finite.
+    """
+    rates = [DEFAULT_CHECKS_PER_DAY if r is None else float(r) for r in checks_per_day_of_each_channel]
+    if any(not (math.isfinite(r) and r > 0.0) for r in rates):
+        raise WrongUse("checks per day must be positive", remedy="leave `every` out where the cadence is unknown")
+    designs: dict[float, ChannelDesign] = {}
+    for rate in set(rates):
+        arl = max(rate * len(rates) / budget.per_day, SHORTEST)
+        designs[rate] = ChannelDesign(checks_per_day=rate, arl0=arl, charts=design_for(arl, charts, parameters))
+    return SiteDesign(budget=budget, channels=tuple(designs[r] for r in rates))
