@@ -149,6 +149,7 @@ def widened(
 ) -> float:  # fmt: skip
     """Return the limit that keeps the nominal in-control run length in `share` of cases, never below `limit`.
 
+    A nominal run length beyond 10¹¹ counts as 10¹¹. The charts are taken one by one and as started on known estimates.
     `checks` the estimates come from; a known σ and a known centre leave the limit as it is. `parameters` by contract
     name (the limit may be among them). Raises WrongUse for a chart without a run length.
     """

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.cli import main
+from gateway.drift.runlength import LimitShape, Sided, cusum_arl, ewma_arl, shewhart_arl
+
+ARL = ("drift", "arl", "--chart")
+KEYS = {
+    "arl", "method", "chart", "lambda", "L", "k", "h", "headstart", "sided", "limits", "shift", "drift", "drift_from",
+}  # fmt: skip
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    return int(caught.value.code or 0)
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert run(*arguments, "--json") == 0
+    out, err = capsys.readouterr()
+    assert not err
+    document: dict[str, Any] = json.loads(out)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("shewhart --L 3", shewhart_arl(3)),
+        ("shewhart --L 3 --shift 1 --sided one", shewhart_arl(3, 1, Sided.ONE)),
+        ("ewma --lambda 0.2 --L 2.962 --shift 1", ewma_arl(0.2, 2.962, 1)),
+        ("ewma --lambda 0.2 --L 2.962 --limits fixed", ewma_arl(0.2, 2.962, limits=LimitShape.FIXED)),
+        ("cusum --k 0.5 --h 5 --headstart 2.5 --sided one --shift 1", cusum_arl(0.5, 5, 1, Sided.ONE, 2.5)),
+        ("cusum --k 0.5 --h 5 --drift 0.02 --drift-from 0", cusum_arl(0.5, 5, drift=0.02, drift_from=0)),
+        ("cusum --k 0.5 --h 5 --drift 0.02 --drift-from 1", cusum_arl(0.5, 5, drift=0.02, drift_from=1)),
+    ],
+)
+def test_a_run_length_is_answered(capsys: pytest.CaptureFixture[str], arguments: str, expected: float) -> None:
+    document = answer(capsys, *ARL, *arguments.split())
+    assert document["arl"] == expected
+    assert set(document) == KEYS
+
+
+def test_settings_come_back_and_unused_ones_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    document = answer(capsys, *ARL, "ewma", "--lambda", "0.1", "--L", "2.7", "--shift", "0.5")
+    assert {name: document[name] for name in KEYS - {"arl", "method"}} == {
+        "chart": "ewma", "lambda": 0.1, "L": 2.7, "k": None, "h": None, "headstart": None, "sided": "two",
+        "limits": "varying", "shift": 0.5, "drift": None, "drift_from": None,
+    }  # fmt: skip
+
+
+def test_a_person_reads_the_run_length_and_the_method(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*ARL, "cusum", "--k", "0.5", "--h", "5") == 0
+    assert capsys.readouterr().out == "465.444 checks (integral equation)\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "cusum --k 0.5",
+        "ewma --L 3",
+        "shewhart",
+        "shewhart --L 3 --k 0.5",
+        "cusum --k 0.5 --h 5 --shift 1 --drift 0.1",
+        "cusum --k 0.5 --h 5 --drift-from 0",
+        "cusum --k 0.5 --h 5 --drift 0.1 --drift-from 2",
+        "ewma --lambda 0.2 --L 3 --headstart 1",
+        "ewma --lambda 2 --L 3",
+        "cusum --k 0.5 --h 5 --sided both",
+        "ewma --lambda 0.2 --L 3 --limits wide",
+        "trend --L 3",
+        "cusum --k 0.5 --h 80",
+        "shewhart --L nan",
+    ],
+)
+def test_missing_and_contradicting_settings_are_wrong_use(capsys: pytest.CaptureFixture[str], arguments: str) -> None:
+    assert run(*ARL, *arguments.split(), "--json") == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.count("\n") == 1
+    assert "; " in err
+
+
+def test_a_design_keeps_the_budget_and_says_what_it_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    document = answer(capsys, "drift", "design", "--devices", "200", "--checks-per-day", "1", "--budget", "1/month")
+    assert document["arl0"] == pytest.approx(200 * 30.4375)
+    assert document["false_alarms_per_day"] == pytest.approx(document["budget_per_day"])
+    assert [c["chart"] for c in document["charts"]] == ["shewhart", "ewma", "cusum", "noise"]
+    assert all(c["arl0"] == pytest.approx(4 * 200 * 30.4375, rel=0.01) for c in document["charts"])
+    cusum = document["charts"][2]
+    assert cusum["delays"][1]["size"] == 1.0
+    assert cusum["delays"][1]["checks"] == pytest.approx(cusum_arl(0.5, cusum["limit"], 1.0))
+
+
+def test_a_person_reads_a_design(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("drift", "design", "--devices", "200", "--checks-per-day", "1") == 0
+    out = capsys.readouterr().out
+    assert "once in 6087.5 checks" in out
+    assert "lambda 0.2, L 4.0559" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--devices 10 --checks-per-day 0", "--devices 10 --checks-per-day 1 --budget often"],
+)
+def test_a_design_without_sense_is_wrong_use(capsys: pytest.CaptureFixture[str], arguments: str) -> None:
+    assert run("drift", "design", *arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("drift",), ("drift", "arl"), ("drift", "design")])
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+    assert run(*command, "--help") == 0
+    assert "Example: metergate drift" in capsys.readouterr().out
