@@ -1,0 +1,304 @@
+"""The MQTT source: readings from a broker, acknowledged only when the caller says they are durable.
+
+It keeps trying: a lost connection is made anew with a growing, random pause, and what was not acknowledged comes
+again. It runs on callbacks of the loop, without a task of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+from collectors import Message
+from collectors.mqtt_link import Link
+from collectors.mqtt_settings import (
+    BrokerAddress,
+    Fault,
+    MqttSettings,
+    Protocol,
+    SubscriptionRefused,
+    Trouble,
+    parse_broker_url,
+    tls_context,
+)
+
+__all__ = [
+    "BrokerAddress", "EventKind", "Fault", "MqttEvent", "MqttSettings", "MqttSource", "MqttState", "Phase", "Protocol",
+    "SubscriptionRefused", "Trouble", "parse_broker_url",
+]  # fmt: skip
+
+log = logging.getLogger("metergate.mqtt")
+
+_AT_ONCE_S = 0.0
+_CLOSED_EARLY_BEFORE_DOWNGRADE = 2
+
+
+class Phase(Enum):
+    """Where the connection stands."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    REFUSED = "refused"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttState:
+    """What can be said about the connection now. `attempts`: since the last success; `protocol`: 5 or 4 (3.1.1)."""
+
+    phase: Phase
+    trouble: Trouble | None = None
+    protocol: int | None = None
+    attempts: int = 0
+
+
+class EventKind(Enum):
+    """What happened to the connection. SESSION_LOST: the broker has forgotten what it kept for us."""
+
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    SESSION_NEW = "session_new"
+    SESSION_LOST = "session_lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttEvent:
+    """One event; `at` in ns."""
+
+    at: int
+    kind: EventKind
+    trouble: Trouble | None = None
+
+
+class MqttSource:
+    """Messages of `filters`, QoS 1. `previous`: filters of an earlier run that the broker's session may still hold."""
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        filters: Sequence[str],
+        clock: Callable[[], int],
+        *,
+        previous: Sequence[str] = (),
+        on_event: Callable[[MqttEvent], None] = lambda _event: None,
+    ) -> None:
+        self._settings = settings
+        self._filters = tuple(dict.fromkeys(filters))
+        self._previous = tuple(previous)
+        self._clock = clock
+        self._on_event = on_event
+        self._buffer: deque[Message] = deque()
+        self._bytes = 0
+        self._link: Link | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._version = 4 if settings.protocol is Protocol.V4 else 5
+        self._is_proven = False
+        self._was_connected = False
+        self._closed_early = 0
+        self._state = MqttState(phase=Phase.CONNECTING)
+        self._refusal: SubscriptionRefused | None = None
+        self._changed: set[asyncio.Future[None]] = set()
+        self._random = random.SystemRandom()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._context = tls_context(self._settings)
+        self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._state = MqttState(phase=Phase.CLOSED)
+        if self._retry is not None:
+            self._retry.cancel()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+        self._wake()
+
+    @property
+    def state(self) -> MqttState:
+        """Where the connection stands, with the last trouble in words."""
+        return self._state
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether reading waits for messages to be taken."""
+        return self._link is not None and self._link.is_paused
+
+    @property
+    def buffered(self) -> int:
+        """Messages received and not yet taken."""
+        return len(self._buffer)
+
+    async def wait_ready(self) -> None:
+        """Return once all subscriptions stand; SubscriptionRefused when the broker denies one."""
+        while self._state.phase in {Phase.CONNECTING, Phase.RECONNECTING}:
+            await self.change()
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def take(self, limit: int, wait_s: float) -> Sequence[Message] | None:
+        """Return up to `limit` messages in receive order, empty after `wait_s` without any, None once closed."""
+        if not self._buffer:
+            try:
+                async with asyncio.timeout(wait_s):
+                    while not self._buffer and self._state.phase not in {Phase.CLOSED, Phase.REFUSED}:
+                        await self.change()
+            except TimeoutError:
+                return []
+        if self._buffer:
+            return self._pop(limit)
+        if self._refusal is not None:
+            raise self._refusal
+        return None
+
+    async def acknowledge(self, batch: Sequence[Message]) -> None:
+        """Acknowledge messages as taken; those of a connection that is over are left to come again."""
+        link = self._link
+        if link is not None:
+            link.acknowledge([m.token[1] for m in batch if isinstance(m.token, tuple) and m.token[0] is link])
+
+    async def reconnect(self) -> None:
+        """Connect anew on purpose, so that what was taken and not acknowledged comes again."""
+        link, self._link = self._link, None
+        if link is None:
+            return
+        await link.close()
+        if self._state.phase is not Phase.CLOSED and self._link is None:
+            self._open()
+
+    def _pop(self, limit: int) -> list[Message]:
+        buffer = self._buffer
+        if limit >= len(buffer):
+            batch = list(buffer)
+            buffer.clear()
+            self._bytes = 0
+        else:
+            batch = [buffer.popleft() for _ in range(limit)]
+            self._bytes -= sum(len(m.payload) for m in batch)
+        if self._link is not None and self._is_low:
+            self._link.resume()
+        return batch
+
+    @property
+    def _is_low(self) -> bool:
+        s = self._settings
+        return len(self._buffer) <= s.buffer_messages // 2 and self._bytes <= s.buffer_bytes // 2
+
+    async def change(self) -> None:
+        """Return at the next message or change of state."""
+        waiter = self._loop.create_future()
+        self._changed.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._changed.discard(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._changed:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # Connecting
+
+    def _open(self) -> None:
+        self._retry = None
+        previous = () if self._was_connected else self._previous
+        self._link = Link(
+            self._settings, self._version, self._filters, previous, self._context, self._clock, self
+        )  # fmt: skip
+        self._link.open()
+
+    def _open_after(self, delay_s: float) -> None:
+        self._link = None
+        self._retry = self._loop.call_later(delay_s, self._open)
+
+    def _pause_s(self, attempts: int) -> float:
+        s = self._settings
+        ceiling = min(s.retry_max_s, s.retry_min_s * 2.0 ** min(attempts, 30))
+        return self._random.uniform(min(s.retry_min_s, ceiling), ceiling)
+
+    # What the link tells
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more messages may be read."""
+        return len(self._buffer) < self._settings.buffer_messages and self._bytes < self._settings.buffer_bytes
+
+    def accepted(self, link: Link, session_present: bool) -> None:
+        """Forget untaken messages that the broker is about to send again; tell when it has forgotten them itself."""
+        if link is not self._link:
+            return
+        self._is_proven = True
+        if session_present:
+            kept = [m for m in self._buffer if m.token is None]
+            self._buffer = deque(kept)
+            self._bytes = sum(len(m.payload) for m in kept)
+        else:
+            self._tell(EventKind.SESSION_LOST if self._was_connected else EventKind.SESSION_NEW)
+
+    def ready(self, link: Link) -> None:
+        """All subscriptions stand."""
+        if link is not self._link:
+            return
+        self._was_connected = True
+        self._closed_early = 0
+        self._state = MqttState(phase=Phase.CONNECTED, protocol=link.version)
+        log.info("connected to %s (MQTT %s)", self._settings.place, "5" if link.version == 5 else "3.1.1")
+        self._tell(EventKind.CONNECTED)
+        self._wake()
+
+    def deliver(self, message: Message) -> None:
+        """Keep one message until it is taken."""
+        self._buffer.append(message)
+        self._bytes += len(message.payload)
+
+    def arrived(self) -> None:
+        """Wake who waits for messages."""
+        self._wake()
+
+    def ended(self, link: Link, trouble: Trouble) -> None:
+        """Go on: try again, speak an older MQTT, or give up where trying again cannot help."""
+        if link is not self._link or self._state.phase is Phase.CLOSED:
+            return
+        before = self._state
+        if before.phase is Phase.CONNECTED:
+            self._tell(EventKind.DISCONNECTED, trouble)
+        if trouble.fault is Fault.SUBSCRIPTION:
+            self._link = None
+            self._refusal = SubscriptionRefused(trouble.cause, remedy=trouble.remedy)
+            self._state = MqttState(phase=Phase.REFUSED, trouble=trouble)
+        elif self._should_change_protocol(trouble.fault):
+            self._version = 9 - self._version
+            self._closed_early = 0
+            log.info("%s; MQTT %s is tried", trouble.cause, "5" if self._version == 5 else "3.1.1")
+            self._open_after(_AT_ONCE_S)
+        else:
+            if before.trouble is None or before.trouble.cause != trouble.cause:
+                log.warning("%s", trouble)
+            attempts = before.attempts + 1
+            self._state = MqttState(phase=Phase.RECONNECTING, trouble=trouble, attempts=attempts)
+            is_patient = trouble.fault in {Fault.TAKEN_OVER, Fault.LOGIN}
+            self._open_after(self._settings.retry_max_s if is_patient else self._pause_s(attempts))
+        self._wake()
+
+    def _should_change_protocol(self, fault: Fault) -> bool:
+        if self._settings.protocol is not Protocol.AUTO or self._is_proven:
+            return False
+        if fault is Fault.CLOSED_EARLY:
+            self._closed_early += 1
+            return self._closed_early >= _CLOSED_EARLY_BEFORE_DOWNGRADE
+        return fault is Fault.PROTOCOL
+
+    def _tell(self, kind: EventKind, trouble: Trouble | None = None) -> None:
+        self._on_event(MqttEvent(at=self._clock(), kind=kind, trouble=trouble))
