@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from gateway.errors import Refused, WrongUse
 from gateway.ledger.store import Ledger, hold
 from gateway.metrology.readings import Reading, Refusal
-from gateway.metrology.rulepacks import RulePacks, catalogue
+from gateway.metrology.rulepacks import RulePacks
 from gateway.pipeline.plan import NEVER, Plan, changed_from, compile_plan
 from gateway.registry.model import Registry
 from gateway.settings import Settings, config_folder, load
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.runtime.ingest import Ingest
 
 __all__ = [
-    "Applied", "apply", "decide_entries", "import_files", "make_router", "open_history", "open_ledger", "plan_from",
+    "Applied", "apply", "apply_specs", "decide_entries", "import_files", "make_router", "open_history", "open_ledger", "plan_from",
     "read_recording", "registry_of", "replay_plan", "rule_packs", "settings_of",
 ]  # fmt: skip
 
@@ -43,9 +43,9 @@ def settings_of(config: Path | None) -> Settings:
 
 def rule_packs(config: Path | None, settings: Settings) -> RulePacks:
     """Return the shipped rule packs and the site's own."""
-    folder = config_folder(config) / "rulepacks"
-    own = [(str(p), p.read_text("utf-8")) for p in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
-    return catalogue(shipped_texts("rulepacks"), own=own, zone=settings.zone)
+    from gateway.registry.files import read_rule_packs
+
+    return read_rule_packs(config_folder(config) / "rulepacks", settings.zone)
 
 
 def make_router(config: Path | None, settings: Settings) -> Router:
@@ -136,37 +136,42 @@ def apply(config: Path | None, paths: Sequence[Path], *, dry_run: bool, now: int
 
     Raises Mistakes if any file has one, Refused if a certificate would change; then nothing is applied.
     """
-    from gateway.design import redesign, widen
-    from gateway.ledger.registry import designed, designed_for, put, put_designed, put_designed_for
-    from gateway.registry.build import build
-    from gateway.registry.canonical import Action, difference, dump, kind_of, refuse_contradictions
     from gateway.registry.files import read_registry
 
     settings = settings_of(config)
     packs = rule_packs(config, settings)
-    new = read_registry(paths)
     with Ledger.open(settings.data_dir) as ledger:
-        known = _stored_specs(ledger)
-        changes = difference(known, new)
-        if not new.mistakes:
-            refuse_contradictions(changes)
-        registry = build(new, zone=settings.zone, packs=packs, known=known)
-        limits = designed(ledger.connection)
-        added, size = redesign(registry, settings.drift.budget, limits, designed_for(ledger.connection), now)
-        for device, channel, since, chosen in added:
-            limits.setdefault((device, channel), []).append((since, chosen))
-        plan = compile_plan(registry, packs, limits, widen, settings.site)
-        superseded = _superseded(ledger, plan)
-        documents = [
-            (kind_of(c.spec), c.id, dump(c.spec)) for c in changes if c.action in {Action.ADDED, Action.CHANGED}
-        ]
-        if dry_run or not (documents or added):
-            return Applied(changes=changes, superseded=superseded)
-        with ledger.transaction() as connection:
-            put(connection, documents, now)
-            put_designed(connection, added)
-            put_designed_for(connection, size)
-        return Applied(changes=changes, superseded=superseded, amended=_rejudge_alone(settings, ledger, plan, now))
+        return apply_specs(ledger, settings, packs, read_registry(paths), now, dry_run=dry_run)
+
+
+def apply_specs(
+    ledger: Ledger, settings: Settings, packs: RulePacks, new: Specs, now: int, *, dry_run: bool = False
+) -> Applied:
+    """Put specs into the registry of an open ledger, as `apply` does with files."""
+    from gateway.design import redesign, widen
+    from gateway.ledger.registry import designed, designed_for, put, put_designed, put_designed_for
+    from gateway.registry.build import build
+    from gateway.registry.canonical import Action, difference, dump, kind_of
+
+    known = _stored_specs(ledger)
+    changes = difference(known, new)
+    registry = build(new, zone=settings.zone, packs=packs, known=known)
+    limits = designed(ledger.connection)
+    added, size = redesign(registry, settings.drift.budget, limits, designed_for(ledger.connection), now)
+    for device, channel, since, chosen in added:
+        limits.setdefault((device, channel), []).append((since, chosen))
+    plan = compile_plan(registry, packs, limits, widen, settings.site)
+    superseded = _superseded(ledger, plan)
+    documents = [
+        (kind_of(c.spec), c.id, dump(c.spec)) for c in changes if c.action in {Action.ADDED, Action.CHANGED}
+    ]
+    if dry_run or not (documents or added):
+        return Applied(changes=changes, superseded=superseded)
+    with ledger.transaction() as connection:
+        put(connection, documents, now)
+        put_designed(connection, added)
+        put_designed_for(connection, size)
+    return Applied(changes=changes, superseded=superseded, amended=_rejudge_alone(settings, ledger, plan, now))
 
 
 def _superseded(ledger: Ledger, plan: Plan) -> dict[tuple[str, str], tuple[int, int]]:

@@ -30,6 +30,7 @@ SLICE_READINGS = 2000
 TAKE_MESSAGES = 2000
 TICK_S = 1.0
 WATCH_S = 0.25
+FRESH_NS = 60 * 10**9
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
 
 
@@ -77,7 +78,11 @@ class Totals:
 
 @dataclass(kw_only=True)
 class Service:
-    """One gateway at work. `clock` gives ns; `replan` builds a plan from the ledger's registry."""
+    """One gateway at work. `clock` gives ns; `replan` builds a plan from the ledger's registry.
+
+    `horizon` says up to when (ns) everything sent has been received, where that is known; else silence is judged only
+    while readings arrive fresh, so that a backlog after an outage does not look like silent instruments.
+    """
 
     ledger: Callable[[], Ledger]
     source: Source
@@ -86,9 +91,11 @@ class Service:
     announce: Announce
     clock: Callable[[], int]
     lateness_ns: int
+    horizon: Callable[[], int] | None = None
     totals: Totals = field(default_factory=Totals)
     ingest: Ingest | None = None
     trouble: str | None = None
+    fresh: bool = False
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Ingest until `stop` is set or the source ends; a batch in hand is finished and acknowledged first."""
@@ -134,6 +141,7 @@ class Service:
             if messages is None:
                 return
             if not messages:
+                self.fresh = True
                 continue
             received = await self._durably(on_ledger, lambda m=messages: self._commit(m), stop)
             if received is None:
@@ -177,6 +185,7 @@ class Service:
         ingest, at = self._at_work, self.clock()
         decoded = [self.decode(m, i) for i, m in enumerate(messages)]
         readings = [r for d in decoded for r in d.readings]
+        self.fresh = at - max((r.time for r in readings), default=at) < FRESH_NS
         refused = [r for d in decoded for r in d.refused]
         received_at = [m.received_at for m in messages]
         topic, payload = [m.topic for m in messages], [m.payload for m in messages]
@@ -197,12 +206,14 @@ class Service:
     async def _tick(self, on_ledger: Callable[[Callable[[], Any]], Any]) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            await on_ledger(self._let_time_pass)
+            await on_ledger(self.let_time_pass)
 
-    def _let_time_pass(self) -> None:
+    def let_time_pass(self) -> None:
         try:
+            if self.horizon is None and not self.fresh:
+                return
             ingest, at = self._at_work, self.clock()
-            done = ingest.tick(at)
+            done = ingest.tick(at if self.horizon is None else self.horizon())
             if done.happenings:
                 self.announce(ingest, done, at)
         except (sqlite3.Error, OSError) as error:

@@ -1,0 +1,122 @@
+"""The gateway as a process: one per data folder, from settings to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+
+from collectors.mqtt import EventKind, MqttEvent, MqttSource
+from collectors.mqtt_settings import MqttSettings, Protocol, tls_context
+from gateway.app import make_router, plan_from, rule_packs, settings_of
+from gateway.ledger.store import Ledger, hold
+from gateway.runtime.announcer import Announcer
+from gateway.runtime.clock import now_ns
+from gateway.runtime.publisher import Publisher, PublisherSettings
+from gateway.runtime.service import Decoded, Service
+from gateway.settings import Settings
+
+__all__ = ["run_gateway"]
+
+log = logging.getLogger("metergate")
+
+STOP_S = 4.5
+
+
+async def run_gateway(config: Path | None) -> None:
+    """Run until SIGTERM or SIGINT. Raises Refused if another gateway holds the data folder."""
+    settings = settings_of(config)
+    packs = rule_packs(config, settings)
+    router = make_router(config, settings)
+    mqtt = _mqtt_settings(settings)
+    with hold(settings.data_dir):
+        async with Publisher(_publisher_settings(settings, mqtt)) as publisher:
+            source = MqttSource(mqtt, router.filters, now_ns, on_event=_log_event)
+            announcer = Announcer(settings.site, publisher.publish)
+
+            def decode(message: object, index: int) -> Decoded:
+                found = router.decode(message.topic, message.payload, index, message.received_at)  # type: ignore[attr-defined]
+                return Decoded(readings=found.readings, refused=found.refused)
+
+            service = Service(
+                ledger=lambda: Ledger.open(settings.data_dir),
+                source=source,
+                decode=decode,
+                replan=lambda ledger: plan_from(ledger, settings, packs),
+                announce=announcer,
+                clock=now_ns,
+                lateness_ns=settings.lateness,
+            )
+            stop = asyncio.Event()
+            _on_signals(stop)
+            log.info("site %s, ledger %s, broker %s", settings.site, settings.data_dir / "ledger.sqlite", settings.broker.url)
+            await _until_stopped(service, stop)
+            t = service.totals
+            log.info(
+                "stopped: %d readings received, %d stored, %d duplicate, %d quarantined",
+                t.received, t.stored, t.duplicate, t.quarantined,
+            )  # fmt: skip
+
+
+async def _until_stopped(service: Service, stop: asyncio.Event) -> None:
+    """Run the service; once told to stop it has a few seconds to finish its batch."""
+    running = asyncio.create_task(service.run(stop), name="service")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not running.done():
+        await asyncio.wait({running}, timeout=STOP_S)
+    if not running.done():
+        log.warning("the batch in hand is not done in time; it is not acknowledged and will come again")
+        running.cancel()
+    try:
+        await running
+    except asyncio.CancelledError:
+        log.info("stopped in the middle of a batch; nothing acknowledged was lost")
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _mqtt_settings(settings: Settings) -> MqttSettings:
+    broker = settings.broker
+    return MqttSettings(
+        host=broker.host,
+        port=broker.port,
+        client_id=settings.client_id,
+        username=broker.username,
+        password=broker.secret(),
+        tls=broker.tls,
+        ca_file=broker.ca_file,
+        cert_file=broker.cert_file,
+        key_file=broker.key_file,
+        protocol=Protocol(broker.protocol),
+        keepalive_s=max(1, broker.keepalive // 10**9),
+        receive_maximum=broker.receive_maximum,
+        status_topic=f"metergate/status/{settings.site}",
+    )
+
+
+def _publisher_settings(settings: Settings, mqtt: MqttSettings) -> PublisherSettings:
+    return PublisherSettings(
+        host=mqtt.host,
+        port=mqtt.port,
+        client_id=f"{mqtt.client_id}-publisher",
+        username=mqtt.username,
+        password=mqtt.password,
+        tls=(lambda: tls_context(mqtt)) if mqtt.tls else None,
+        version5=mqtt.protocol is not Protocol.V4,
+    )
+
+
+def _log_event(event: MqttEvent) -> None:
+    if event.kind is EventKind.SESSION_LOST:
+        log.warning("the broker has forgotten our session: messages it held while we were away are lost; see the gap alarms")
+    elif event.trouble is not None:
+        log.warning("%s", event.trouble)
+
+

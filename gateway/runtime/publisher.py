@@ -1,0 +1,148 @@
+"""Publishes to MQTT beside ingest: the newest value of each topic, kept until it has been sent, over any outage."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+__all__ = ["Publisher", "PublisherSettings"]
+
+log = logging.getLogger("metergate.publisher")
+
+SEND_S = 10.0
+LONGEST_WAIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublisherSettings:
+    """The broker and who publishes."""
+
+    host: str
+    port: int
+    client_id: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: Callable[[], ssl.SSLContext] | None = None
+    version5: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outgoing:
+    payload: bytes
+    retain: bool
+    properties: Mapping[str, str]
+
+
+class Publisher:
+    """One connection for what goes out. `publish` never waits: per topic only the newest payload is kept."""
+
+    def __init__(self, settings: PublisherSettings) -> None:
+        self._settings = settings
+        self._pending: dict[str, _Outgoing] = {}
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._connected = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: aiomqtt.Client | None = None
+        self.trouble = ""
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.create_task(self._run(), name="publisher")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), 1.0 if self._connected.is_set() else 0.01)
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def publish(self, topic: str, payload: bytes, retain: bool = True, properties: Mapping[str, str] | None = None) -> None:
+        """Take a payload to be sent; may be called from any thread."""
+        if self._loop is not None:
+            outgoing = _Outgoing(payload=payload, retain=retain, properties=properties or {})
+            self._loop.call_soon_threadsafe(self._put, topic, outgoing)
+
+    async def send(self, topic: str, payload: bytes) -> None:
+        """Publish one message and wait until the broker has it."""
+        await self._connected.wait()
+        if self._client is None:
+            raise ConnectionError("the broker is gone")
+        await self._client.publish(topic, payload, qos=1, timeout=SEND_S)
+
+    def _put(self, topic: str, outgoing: _Outgoing) -> None:
+        self._pending[topic] = outgoing
+        self._idle.clear()
+        self._wake.set()
+
+    async def _run(self) -> None:
+        wait = 0.2
+        while True:
+            try:
+                async with self._make() as client:
+                    self._client = client
+                    self._connected.set()
+                    self.trouble, wait = "", 0.2
+                    await self._drain(client)
+            except (aiomqtt.MqttError, OSError, TimeoutError) as error:
+                if not self.trouble:
+                    log.warning("cannot publish to %s:%d: %s", self._settings.host, self._settings.port, error)
+                self.trouble = str(error)
+            finally:
+                self._connected.clear()
+                self._client = None
+            await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311  jitter
+            wait = min(wait * 2, LONGEST_WAIT_S)
+
+    def _make(self) -> aiomqtt.Client:
+        s = self._settings
+        return aiomqtt.Client(
+            s.host,
+            s.port,
+            identifier=s.client_id,
+            username=s.username,
+            password=s.password,
+            protocol=aiomqtt.ProtocolVersion.V5 if s.version5 else aiomqtt.ProtocolVersion.V311,
+            tls_context=None if s.tls is None else s.tls(),
+            keepalive=15,
+            timeout=SEND_S,
+        )
+
+    async def _drain(self, client: aiomqtt.Client) -> None:
+        """Send what is pending, and what comes, until the connection breaks."""
+        while True:
+            while self._pending:
+                topic = next(iter(self._pending))
+                outgoing = self._pending[topic]
+                await client.publish(
+                    topic, outgoing.payload, qos=1, retain=outgoing.retain, properties=self._properties(outgoing)
+                )
+                if self._pending.get(topic) is outgoing:
+                    del self._pending[topic]
+            self._idle.set()
+            self._wake.clear()
+            await self._wake.wait()
+
+    def _properties(self, outgoing: _Outgoing) -> Properties | None:
+        if not outgoing.properties or not self._settings.version5:
+            return None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.UserProperty = list(outgoing.properties.items())
+        return properties
