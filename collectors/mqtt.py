@@ -1,7 +1,7 @@
 """The MQTT source: readings from a broker, acknowledged only when the caller says they are durable.
 
 It keeps trying: a lost connection is made anew with a growing, random pause, and what was not acknowledged comes
-again. It runs on callbacks of the loop, without a task of its own.
+again. It runs on callbacks of the loop; only the making of a connection is a task, owned by that connection.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from collectors import Message
 from collectors.mqtt_link import Link
 from collectors.mqtt_settings import (
     BrokerAddress,
-    Fault,
     MqttSettings,
     Protocol,
     SubscriptionRefused,
-    Trouble,
     parse_broker_url,
     tls_context,
 )
+from collectors.mqtt_troubles import Fault, Trouble
 
 __all__ = [
     "BrokerAddress", "EventKind", "Fault", "MqttEvent", "MqttSettings", "MqttSource", "MqttState", "Phase", "Protocol",
@@ -231,9 +230,10 @@ class MqttSource:
     # What the link tells
 
     @property
-    def has_room(self) -> bool:
-        """Whether more messages may be read."""
-        return len(self._buffer) < self._settings.buffer_messages and self._bytes < self._settings.buffer_bytes
+    def room(self) -> int:
+        """So many more messages may be read now."""
+        s = self._settings
+        return s.buffer_messages - len(self._buffer) if self._bytes < s.buffer_bytes else 0
 
     def accepted(self, link: Link, session_present: bool) -> None:
         """Forget untaken messages that the broker is about to send again; tell when it has forgotten them itself."""
@@ -258,13 +258,10 @@ class MqttSource:
         self._tell(EventKind.CONNECTED)
         self._wake()
 
-    def deliver(self, message: Message) -> None:
-        """Keep one message until it is taken."""
-        self._buffer.append(message)
-        self._bytes += len(message.payload)
-
-    def arrived(self) -> None:
-        """Wake who waits for messages."""
+    def deliver(self, messages: list[Message]) -> None:
+        """Keep messages until they are taken."""
+        self._buffer.extend(messages)
+        self._bytes += sum(len(m.payload) for m in messages)
         self._wake()
 
     def ended(self, link: Link, trouble: Trouble) -> None:

@@ -1,4 +1,4 @@
-"""How to reach a broker, and what can go wrong there in a person's words."""
+"""How to reach a broker, and who connects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from gateway.errors import MetergateError, WrongUse
 
 __all__ = [
-    "BrokerAddress", "Fault", "MqttSettings", "Protocol", "SubscriptionRefused", "Trouble", "parse_broker_url",
+    "BrokerAddress", "MqttSettings", "Protocol", "SubscriptionRefused", "parse_broker_url",
     "tls_context",
 ]  # fmt: skip
 
@@ -60,33 +60,6 @@ class BrokerAddress:
     host: str
     port: int
     tls: bool
-
-
-class Fault(Enum):
-    """Kinds of trouble with a broker; each asks for another next step."""
-
-    UNREACHABLE = "unreachable"
-    TLS = "tls"
-    NO_ANSWER = "no_answer"
-    CLOSED_EARLY = "closed_early"
-    PROTOCOL = "protocol"
-    LOGIN = "login"
-    REFUSED = "refused"
-    TAKEN_OVER = "taken_over"
-    LOST = "lost"
-    SUBSCRIPTION = "subscription"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """Why there is no connection: one line with cause and remedy."""
-
-    fault: Fault
-    cause: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.cause}; {self.remedy}" if self.remedy else self.cause
 
 
 class SubscriptionRefused(MetergateError):  # noqa: N818 - the error tree's own naming

@@ -275,7 +275,6 @@ def test_a_missing_ca_file_is_wrong_use(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.filterwarnings("default")
 def test_leaving_while_connecting_ends_at_once() -> None:
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
