@@ -73,7 +73,11 @@ def drain_paho(port: int, client_id: str, count: int) -> Received:
             client.disconnect()
 
     client.on_message = on_message
-    client.on_connect = lambda *_: client.subscribe(FILTER, qos=1) and None
+
+    def on_connect(*_: object) -> None:
+        client.subscribe(FILTER, qos=1)
+
+    client.on_connect = on_connect
 
     def run() -> None:
         client.connect("127.0.0.1", port)
@@ -134,7 +138,11 @@ def main() -> None:
 def _forget(port: int, client_id: str) -> None:
     """Delete a session, so that the broker stops filling it."""
     client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=True)
-    client.on_connect = lambda *_: client.disconnect() and None
+
+    def on_connect(*_: object) -> None:
+        client.disconnect()
+
+    client.on_connect = on_connect
     client.connect("127.0.0.1", port)
     client.loop_forever()
 
