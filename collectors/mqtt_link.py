@@ -241,6 +241,8 @@ class Link(asyncio.Protocol):
         room = self._owner.room
         self._needed = 2
         now = self._clock()
+        if not self._is_accepted and data[0] != packets.CONNACK:
+            raise packets.Malformed(f"it begins with 0x{data[0]:02x} where a CONNACK was due")
         try:
             while end - at >= 2 and not self._is_over and (len(messages) < room or not self._is_ready):
                 size, body = data[at + 1], at + 2
@@ -253,7 +255,7 @@ class Link(asyncio.Protocol):
                     self._needed = stop - at
                     break
                 head = data[at]
-                if head & 0xF0 == packets.PUBLISH:
+                if head & 0xF0 == packets.PUBLISH and self._is_accepted:
                     messages.append(self._message(head, data, body, stop, now))
                 else:
                     self._answer(head & 0xF0, data[body:stop])
@@ -305,7 +307,7 @@ class Link(asyncio.Protocol):
             self._connack(packets.connack(self.version, body))
         elif not self._is_accepted:
             raise packets.Malformed(f"packet 0x{kind:02x} before the CONNACK")
-        elif kind == packets.SUBACK:
+        elif kind == packets.SUBACK and not self._is_ready:
             self._suback(packets.subscription_reasons(self.version, body))
         elif kind == packets.DISCONNECT and self.version == 5:
             self._end(troubles.goodbye(packets.disconnect_reason(body), self._settings))
@@ -330,7 +332,8 @@ class Link(asyncio.Protocol):
             self._end(troubles.subscription(refused, self._settings))
             return
         self._is_ready = True
-        self._timers["deadline"].cancel()
+        if (deadline := self._timers.get("deadline")) is not None:
+            deadline.cancel()
         status = self._settings.status_topic
         if status is not None:
             self._say(packets.publish(self.version, status, b"online", packet_id=_STATUS_ID, retain=True))
