@@ -1,6 +1,6 @@
 """False alarms and missed faults of the demo's centre over many seeds, judged without a broker.
 
-    python -m bench.seeds --seeds 100
+python -m bench.seeds --seeds 100
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def main() -> None:
     print(f"{n} seeds of 120 days: {false} false alarms in {dirty} seeds ({low:.3f} to {high:.3f} of seeds, 95 %)")
     print(f"faults missed: {len(missed)} of {9 * n} {missed or ''}")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"seeds": n, "false_alarms": false, "dirty_seeds": dirty, "missed": missed}))
+        arguments.json.write_text(
+            json.dumps({"seeds": n, "false_alarms": false, "dirty_seeds": dirty, "missed": missed})
+        )
 
 
 def wilson(k: int, n: int, z: float = 1.96) -> tuple[float, float]:

@@ -279,6 +279,7 @@ class MqttSource:
             self._version = 9 - self._version
             self._closed_early = 0
             log.info("%s; MQTT %s is tried", trouble.cause, "5" if self._version == 5 else "3.1.1")
+            self._state = MqttState(phase=before.phase, trouble=trouble, attempts=before.attempts + 1)
             self._open_after(_AT_ONCE_S)
         else:
             if before.trouble is None or before.trouble.cause != trouble.cause:
@@ -295,7 +296,7 @@ class MqttSource:
         if fault is Fault.CLOSED_EARLY:
             self._closed_early += 1
             return self._closed_early >= _CLOSED_EARLY_BEFORE_DOWNGRADE
-        return fault is Fault.PROTOCOL
+        return fault in {Fault.PROTOCOL, Fault.NO_ANSWER}
 
     def _tell(self, kind: EventKind, trouble: Trouble | None = None) -> None:
         self._on_event(MqttEvent(at=self._clock(), kind=kind, trouble=trouble))

@@ -50,7 +50,7 @@ _REASONS = {
 }  # fmt: skip
 
 
-class Malformed(MetergateError):  # noqa: N818 - the error tree's own naming
+class Malformed(MetergateError):
     """What was received is no MQTT."""
 
     code = "malformed_packet"

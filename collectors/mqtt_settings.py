@@ -62,7 +62,7 @@ class BrokerAddress:
     tls: bool
 
 
-class SubscriptionRefused(MetergateError):  # noqa: N818 - the error tree's own naming
+class SubscriptionRefused(MetergateError):
     """The broker does not let this client read a topic."""
 
     code = "subscription_refused"

@@ -13,10 +13,6 @@ from zoneinfo import ZoneInfo
 
 from gateway.errors import Refused, WrongUse
 from gateway.ledger.store import Ledger, hold
-from gateway.metrology.readings import Reading, Refusal
-from gateway.metrology.rulepacks import RulePacks
-from gateway.pipeline.plan import NEVER, Plan, changed_from, compile_plan
-from gateway.registry.model import Registry
 from gateway.settings import Settings, config_folder, load
 from gateway.shipped import shipped_texts
 
@@ -24,12 +20,17 @@ if TYPE_CHECKING:
     from collectors.topics import Router
     from gateway.history import History
     from gateway.ledger.quarantine import Quarantined
+    from gateway.metrology.readings import Reading, Refusal
+    from gateway.metrology.rulepacks import RulePacks
+    from gateway.pipeline.plan import Plan
     from gateway.registry.canonical import Change
+    from gateway.registry.model import Registry
     from gateway.registry.specs import Specs
     from gateway.runtime.ingest import Ingest
 
 __all__ = [
-    "Applied", "apply", "apply_specs", "decide_entries", "import_files", "make_router", "open_history", "open_ledger", "plan_from",
+    "Applied", "apply", "apply_specs", "decide_entries", "import_files", "make_router", "open_history", "open_ledger",
+    "plan_from",
     "read_recording", "registry_of", "replay_plan", "rule_packs", "settings_of",
 ]  # fmt: skip
 
@@ -90,6 +91,7 @@ def plan_from(ledger: Ledger, settings: Settings, packs: RulePacks) -> Plan:
     """Return the plan of the ledger's registry and designed limits."""
     from gateway.design import widen
     from gateway.ledger.registry import designed
+    from gateway.pipeline.plan import compile_plan
 
     registry = registry_of(ledger, settings, packs)
     return compile_plan(registry, packs, designed(ledger.connection), widen, settings.site)
@@ -98,6 +100,7 @@ def plan_from(ledger: Ledger, settings: Settings, packs: RulePacks) -> Plan:
 def replay_plan(config: Path | None, paths: Sequence[Path] | None, budget: str | None) -> Plan:
     """Return the plan of registry files, with limits designed for that fleet; without files the ledger's."""
     from gateway.design import design_site, fleet, widen
+    from gateway.pipeline.plan import NEVER, compile_plan
     from gateway.registry.build import build
     from gateway.registry.files import read_registry
 
@@ -150,6 +153,7 @@ def apply_specs(
     """Put specs into the registry of an open ledger, as `apply` does with files."""
     from gateway.design import redesign, widen
     from gateway.ledger.registry import designed, designed_for, put, put_designed, put_designed_for
+    from gateway.pipeline.plan import compile_plan
     from gateway.registry.build import build
     from gateway.registry.canonical import Action, difference, dump, kind_of
 
@@ -162,9 +166,7 @@ def apply_specs(
         limits.setdefault((device, channel), []).append((since, chosen))
     plan = compile_plan(registry, packs, limits, widen, settings.site)
     superseded = _superseded(ledger, plan)
-    documents = [
-        (kind_of(c.spec), c.id, dump(c.spec)) for c in changes if c.action in {Action.ADDED, Action.CHANGED}
-    ]
+    documents = [(kind_of(c.spec), c.id, dump(c.spec)) for c in changes if c.action in {Action.ADDED, Action.CHANGED}]
     if dry_run or not (documents or added):
         return Applied(changes=changes, superseded=superseded)
     with ledger.transaction() as connection:
@@ -176,6 +178,8 @@ def apply_specs(
 
 def _superseded(ledger: Ledger, plan: Plan) -> dict[tuple[str, str], tuple[int, int]]:
     """Return per (device, channel) from when its verdicts are judged otherwise by this plan, and how many there are."""
+    from gateway.pipeline.plan import changed_from
+
     rows = ledger.connection.execute(
         "SELECT c.device, c.channel, c.id, s.fingerprint FROM state s JOIN channel c ON c.id = s.channel"
     ).fetchall()
@@ -226,7 +230,7 @@ def import_files(
     keep_going: bool,
     advance: Callable[[int], None],
 ) -> dict[str, object]:
-    """Put recorded files into the ledger, sorted and judged; return a summary. All files are read before any is kept."""
+    """Put recorded files into the ledger, sorted and judged; return a summary. All are read before any is kept."""
     from gateway.runtime.clock import now_ns
     from gateway.runtime.importing import import_recordings
 
@@ -260,7 +264,9 @@ def open_history(config: Path | None, device: str, channel: str | None) -> Itera
         channels = {c for d, c in {*known, *stored} if d == device}
         if channel is not None and channel not in channels:
             near = difflib.get_close_matches(channel, sorted(channels), n=3)
-            raise WrongUse(f"{device} has no channel {channel}", remedy=_did_you_mean(near, f"it has {', '.join(channels)}"))
+            raise WrongUse(
+                f"{device} has no channel {channel}", remedy=_did_you_mean(near, f"it has {', '.join(channels)}")
+            )
         yield LedgerHistory(ledger, known), settings.zone
 
 
@@ -283,7 +289,9 @@ def decide_entries(config: Path | None, entries: Sequence[int], state: str, by: 
                 if not found:
                     raise WrongUse(f"no quarantine entry {entry}", remedy="see `metergate quarantine list --state all`")
                 if found[0].state != "open":
-                    raise Refused(f"entry {entry} is {found[0].state} already", remedy="only open entries can be decided")
+                    raise Refused(
+                        f"entry {entry} is {found[0].state} already", remedy="only open entries can be decided"
+                    )
                 quarantine.decide(connection, entry, state, now_ns(), who)
         if state == "approved":
             _release_alone(config)

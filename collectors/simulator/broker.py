@@ -24,7 +24,7 @@ async def demo_broker(port: int = 0) -> AsyncIterator[int]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from amqtt.broker import Broker
+        from amqtt.broker import Broker  # type: ignore[import-untyped]
 
         chosen = port or _free_port()
         broker = Broker(

@@ -1,8 +1,8 @@
 """A believable metrology centre: scales of markets, meters on benches, dispensers, and what they report in 120 days.
 
 Everything follows from the seed. Certificates are good: their U is a sixteenth of the daily check's σ, so that the
-constant offset they leave does not shorten the charts' run lengths. Errors are the certificate's plus an offset within its uncertainty, noise of σ, the
-injected faults, and rounding to the indication's resolution.
+constant offset they leave does not shorten the charts' run lengths. Errors are the certificate's plus an offset
+within its uncertainty, noise of σ, the injected faults, and rounding to the indication's resolution.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 from collectors.simulator.faults import DAY_NS, KINDS, Fault, signal_at
 
@@ -84,7 +85,8 @@ def _electricity(n: int, place: str) -> Instrument:
         rule_pack="iec-62053-21", parameters="{class: 1, Ib: 10 A, Imax: 60 A, connection: direct}", relative=True,
         sigma=0.05, resolution=0.0001, digits=4, mpe=1.0,
         loads=((1.0, '"current_A":10,"power_factor":"1"'), (2.0, '"current_A":40,"power_factor":"1"')),
-        points=(("5 A", 0.12), ("20 A", 0.20), ("60 A", 0.26)), U=0.003, reference_u=0.00002, wrong_unit="kW", type="run",
+        points=(("5 A", 0.12), ("20 A", 0.20), ("60 A", 0.26)), U=0.003, reference_u=0.00002,
+        wrong_unit="kW", type="run",
     )  # fmt: skip
 
 
@@ -121,7 +123,8 @@ def _fuel(n: int, place: str) -> Instrument:
 
 def _room(n: int, what: str, unit: str, level: float, spread: float) -> Instrument:
     return Instrument(
-        device=f"room-{n:02d}", name=f"Phòng chuẩn {n}: {what}", kind="other", channel=what, unit=unit, rule_pack="none",
+        device=f"room-{n:02d}", name=f"Phòng chuẩn {n}: {what}", kind="other", channel=what, unit=unit,
+        rule_pack="none",
         parameters="{}", relative=False, sigma=spread, resolution=0.001, digits=3, mpe=0.0, level=level, spread=spread,
         per_day=4, wrong_unit="kg", stuck=6,
     )  # fmt: skip
@@ -200,8 +203,11 @@ class Centre:
 
     def registry_yaml(self) -> str:
         """Return the centre's registry as a person would write it (CONTRACTS §2)."""
-        return "devices:\n" + "".join(map(self._device, self.instruments)) + "certificates:\n" + "".join(
-            self._certificate(i) for i in self.instruments if i.is_checked
+        return (
+            "devices:\n"
+            + "".join(map(self._device, self.instruments))
+            + "certificates:\n"
+            + "".join(self._certificate(i) for i in self.instruments if i.is_checked)
         )
 
     def _device(self, i: Instrument) -> str:
@@ -212,7 +218,7 @@ class Centre:
         if i.stuck is not None:
             channel += f", stuck: {i.stuck}"
         return (
-            f"  - id: {i.device}\n    kind: {i.kind}\n    site: {self.site}\n    name: \"{i.name}\"\n"
+            f'  - id: {i.device}\n    kind: {i.kind}\n    site: {self.site}\n    name: "{i.name}"\n'
             f"    rule_pack: {i.rule_pack}\n"
             + (f"    parameters: {i.parameters}\n" if i.rule_pack != "none" else "")
             + f"    channels:\n      {i.channel}: {{{channel}}}\n"
@@ -224,7 +230,7 @@ class Centre:
         day = datetime.fromtimestamp(self.start / 1e9 - 86_400 * 9, UTC).date()
         return (
             f"  - {{id: hc-{i.device}, device: {i.device}, channel: {i.channel}, performed_at: {day}, "
-            f"interval_months: 12, laboratory: \"Trung tâm Kỹ thuật TĐC\", points: [{points}]}}\n"
+            f'interval_months: 12, laboratory: "Trung tâm Kỹ thuật TĐC", points: [{points}]}}\n'
         )
 
     def readings(self) -> Iterator[tuple[int, str, bytes]]:
@@ -266,7 +272,9 @@ class Centre:
                 at += int(rng.uniform(60, 240) * 1e9)
                 yield at // 1_000_000 * 1_000_000, reference, conditions
             if i.level:
-                times = sorted(rng.uniform(9.0 if i.loads else 0.0, 23.0) for _ in range(i.per_day))
+                first = 9.0 if i.loads else 0.0
+                step = (23.0 - first) / i.per_day
+                times = [first + step * (n + rng.random()) for n in range(i.per_day)]
                 for hour in times:
                     yield (dawn + int(hour * HOUR_NS)) // 1_000_000 * 1_000_000, None, ""
 
@@ -298,7 +306,7 @@ def _certified(i: Instrument, reference: float, conditions: str) -> float:
         if part.startswith(('"flow_m3h"', '"current_A"')):
             x = float(part.split(":")[1])
     known = [(_number(text), error) for text, error in i.points]
-    for (x1, e1), (x2, e2) in zip(known, known[1:], strict=False):
+    for (x1, e1), (x2, e2) in pairwise(known):
         if x1 <= x <= x2:
             return e1 + (e2 - e1) * (x - x1) / (x2 - x1)
     raise ValueError(f"{i.device} is checked at {x}, outside its certificate")

@@ -14,7 +14,7 @@ DAY_NS = 86_400 * 10**9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One fault. `size` is in σ for errors, a factor for noise, readings for a gap, days for silence and unit errors."""
+    """One fault. `size`: σ for errors, a factor for noise, readings for a gap, days for silence and unit errors."""
 
     device: str
     channel: str
@@ -45,7 +45,9 @@ class Signal:
     wrong_unit: bool = False
 
 
-def signal_at(faults: tuple[Fault, ...], at: int, reading: int) -> Signal:
+def signal_at(  # noqa: C901  one branch per kind of fault
+    faults: tuple[Fault, ...], at: int, reading: int
+) -> Signal:
     """Return what these faults of one channel do at `at` (ns) to its `reading`-th reading since the first of them."""
     shift, over, noise = 0.0, 0.0, 1.0
     stuck = lost = wrong = False

@@ -113,7 +113,9 @@ class Condition:
         state[f"{kind}_level"], state[f"{kind}_calm"], state[f"{kind}_since"] = self.level, self.calm, self.since
 
 
-def step(condition: Condition, wanted: int, time: int, rule: Rule) -> tuple[Condition, Transition | None]:
+def step(  # noqa: PLR0911  one line per transition reads best
+    condition: Condition, wanted: int, time: int, rule: Rule
+) -> tuple[Condition, Transition | None]:
     """Return the condition after one reading at `time` (ns) that asks for `wanted`, and what happened to it.
 
     >>> c, t = step(Condition(), Severity.WARNING, 5, RULES[AlarmKind.SILENT])

@@ -50,7 +50,9 @@ class LiveView(DemoView):
 
     def progress(self, at: int, sent: int, stored: int) -> None:
         """Show how far event time has come."""
-        self._head = Text(f"{format_instant(at // 10**9 * 10**9)}   {sent} readings sent, {stored} stored", style="bold")
+        self._head = Text(
+            f"{format_instant(at // 10**9 * 10**9)}   {sent} readings sent, {stored} stored", style="bold"
+        )
         self._live.update(Group(self._head, self._fleet(), Text("alarms", style="bold"), *self._events))
 
     def batch(self, ingest: Ingest, done: Done) -> None:

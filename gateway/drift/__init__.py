@@ -24,7 +24,9 @@ V = TypeVar("V")
 class Where(Protocol):
     """Choose element by element: `np.where` for columns, a conditional expression for one float."""
 
-    def __call__(self, condition: Any, yes: Any, no: Any, /) -> Any: ...
+    def __call__(self, condition: Any, yes: Any, no: Any, /) -> Any:
+        """Return `yes` where the condition holds, else `no`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

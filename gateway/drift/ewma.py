@@ -7,7 +7,8 @@ The bracket is carried as `filled` and built by f' = f + λ(2 - λ)(1 - f), whic
 >>> s = (0.0, 0.0)
 >>> for z in (0.2, -0.1, 1.1):
 ...     s = advance(lambda c, a, b: a if c else b, z, 0, (0.2,), s)
->>> r = read({"value": np.array(s[:1]), "filled": np.array(s[1:])}, np.array([1.1]), (np.array([0.2]),), np.array([2.962]))
+>>> state = {"value": np.array(s[:1]), "filled": np.array(s[1:])}
+>>> r = read(state, np.array([1.1]), (np.array([0.2]),), np.array([2.962]))
 >>> round(float(r.columns["statistic"][0]), 4), round(float(r.columns["limit"][0]), 4)
 (0.2296, 0.8481)
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-__all__ = ["BUCKET_FIELDS", "RAW_FIELDS", "RESOLUTIONS_NS", "Bucket", "History", "Query", "RawRow"]
+__all__ = ["BUCKET_FIELDS", "RAW_FIELDS", "RESOLUTIONS_NS", "Bucket", "ChannelSettings", "History", "Query", "RawRow"]
 
 RAW_FIELDS = (
     "time", "device", "channel", "value", "unit", "reference", "reference_u", "x", "seq", "boot", "stable", "quality",
@@ -20,6 +20,8 @@ BUCKET_FIELDS = (
     "time", "device", "channel", "unit", "n", "checks", "min", "max", "mean", "first", "last", "delta",
     "worst_margin_percent", "completeness", "gaps", "quality",
 )  # fmt: skip
+
+_UTC = ZoneInfo("UTC")
 
 RESOLUTIONS_NS = {"1m": 60 * 10**9, "1h": 3600 * 10**9, "1d": 86_400 * 10**9}
 
@@ -37,7 +39,16 @@ class Query:
     channel: str | None = None
     start: int | None = None
     end: int | None = None
-    zone: ZoneInfo = ZoneInfo("UTC")
+    zone: ZoneInfo = _UTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSettings:
+    """What a history needs to know of a channel from the registry."""
+
+    unit: str
+    register: bool = False
+    every_ns: int | None = None
 
 
 class History(Protocol):

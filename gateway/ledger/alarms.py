@@ -28,7 +28,8 @@ def put(connection: sqlite3.Connection, happenings: Iterable[Happening]) -> None
         connection.execute(
             f"INSERT OR REPLACE INTO alarm ({_COLUMNS}) VALUES ({', '.join('?' * 18)})",  # noqa: S608  constants only
             (
-                a.id, a.site, a.device, a.channel, a.kind.value, a.severity.text, a.raised_at, a.changed_at, a.cleared_at,
+                a.id, a.site, a.device, a.channel, a.kind.value, a.severity.text, a.raised_at, a.changed_at,
+                a.cleared_at,
                 orjson.dumps(dict(a.evidence)).decode(), a.text, a.reason, a.acknowledged_at, a.acknowledged_by,
                 a.acknowledged_reason, a.shelved_until, a.shelved_by, a.shelved_reason,
             ),
@@ -59,7 +60,8 @@ def find(
     """Return alarms, the gravest and newest first."""
     rows = connection.execute(
         f"""SELECT {_COLUMNS} FROM alarm
-            WHERE (NOT ?1 OR cleared_at IS NULL) AND (?2 IS NULL OR device = ?2) AND (?3 IS NULL OR id = ?3)""",  # noqa: S608
+            WHERE (NOT ?1 OR cleared_at IS NULL) AND (?2 IS NULL OR device = ?2) AND (?3 IS NULL OR id = ?3)
+        """,  # noqa: S608  constants only
         (only_open, device, alarm),
     )
     return sorted((_alarm(r) for r in rows), key=lambda a: (a.cleared_at is not None, -a.severity, -a.raised_at, a.id))
@@ -68,7 +70,9 @@ def find(
 def events(connection: sqlite3.Connection, after: int = 0, limit: int = 1000) -> list[tuple[int, str, str]]:
     """Return alarm events in the order they were recorded: (number, alarm id, JSON)."""
     return list(
-        connection.execute("SELECT id, alarm, document FROM alarm_event WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        connection.execute(
+            "SELECT id, alarm, document FROM alarm_event WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+        )
     )
 
 
@@ -77,7 +81,8 @@ def recorded(connection: sqlite3.Connection, device: str, channel: str) -> froze
     from gateway.metrology.instants import parse_rfc3339
 
     rows = connection.execute(
-        "SELECT e.alarm, e.document FROM alarm_event e JOIN alarm a ON a.id = e.alarm WHERE a.device = ? AND a.channel = ?",
+        "SELECT e.alarm, e.document FROM alarm_event e JOIN alarm a ON a.id = e.alarm "
+        "WHERE a.device = ? AND a.channel = ?",
         (device, channel),
     )
     found = [(alarm, json.loads(document)) for alarm, document in rows]

@@ -28,12 +28,16 @@ class Quarantined:
 
 
 def put(
-    connection: sqlite3.Connection, refusals: Iterable[tuple[Refusal, int, str | None, bytes]]
+    connection: sqlite3.Connection, refusals: Iterable[tuple[Refusal, int, str | None, bytes]], *, once: bool = False
 ) -> None:
-    """Add refusals: (refusal, received_at, topic, bytes of the message or of the record alone)."""
+    """Add refusals: (refusal, received_at, topic, bytes of the message or of the record alone).
+
+    With `once` (recorded files) an entry that is there already, same reason, topic and bytes, is not added again.
+    """
+    unless = " WHERE NOT EXISTS (SELECT 1 FROM quarantine WHERE reason = ?3 AND topic IS ?2 AND payload = ?8)"
     connection.executemany(
         "INSERT INTO quarantine (received_at, topic, reason, detail, device, channel, record, payload) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8" + (unless if once else ""),
         [
             (received_at, topic, r.reason.value, r.detail, r.device, r.channel, r.record, payload)
             for r, received_at, topic, payload in refusals

@@ -121,5 +121,3 @@ def counters(connection: sqlite3.Connection) -> dict[str, int]:
     found: dict[str, int] = dict.fromkeys(("received", "stored", "duplicate", "quarantined", "late"), 0)
     found.update({str(name): int(n) for name, n in connection.execute("SELECT name, n FROM counter")})
     return found
-
-

@@ -1,4 +1,4 @@
-"""Open the ledger: one SQLite file, WAL, synchronous FULL; schema in numbered files, applied in one transaction each."""
+"""Open the ledger: one SQLite file, WAL, synchronous FULL; numbered schema files, each applied in one transaction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Ledger:
         """Open (and bring up to date) the ledger in `data_dir`. Raises WrongUse if it cannot be used."""
         path = data_dir / "ledger.sqlite"
         if not create and not path.exists():
-            raise WrongUse(f"no ledger in {data_dir}", remedy="give the data folder in --config or run `metergate apply`")
+            raise WrongUse(
+                f"no ledger in {data_dir}", remedy="give the data folder in --config or run `metergate apply`"
+            )
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
@@ -42,7 +44,9 @@ class Ledger:
             ledger = cls(path, connection)
             ledger._migrate()
         except (sqlite3.DatabaseError, OSError) as error:
-            raise WrongUse(f"cannot open the ledger {path}: {error}", remedy="check the folder, its owner and the disk") from error
+            raise WrongUse(
+                f"cannot open the ledger {path}: {error}", remedy="check the folder, its owner and the disk"
+            ) from error
         return ledger
 
     def close(self) -> None:

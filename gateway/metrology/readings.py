@@ -5,11 +5,11 @@ These are the only values that `collectors` and `gateway` share.
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import msgspec
 
-__all__ = ["EVIDENCE", "READING_FIELDS", "Reading", "Refusal", "Why"]
+__all__ = ["EVIDENCE", "READING_FIELDS", "Quality", "Reading", "Refusal", "Why"]
 
 
 class Why(StrEnum):
@@ -36,6 +36,16 @@ class Why(StrEnum):
     SEQUENCE_CONFLICT = "sequence_conflict"
     AMBIGUOUS_CHECK = "ambiguous_check"
     CHECKSUM = "checksum"
+
+
+class Quality(IntEnum):
+    """What is wrong with a reading as a signal; the first that applies, gravest first."""
+
+    GOOD = 0
+    UNSTABLE = 1
+    OUT_OF_RANGE = 2
+    LATE = 3
+    CLOCK = 4
 
 
 EVIDENCE = ("check_weight", "reference_meter", "zero", "no_load", "self_test", "repeat_object")

@@ -1,4 +1,4 @@
-"""The arithmetic of a check: error, reference uncertainty, baseline, zero correction (CONTRACTS §4), column by column."""
+"""The arithmetic of a check: error, reference uncertainty, baseline, zero correction (CONTRACTS §4), in columns."""
 
 from __future__ import annotations
 
@@ -112,11 +112,9 @@ def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: In
     resolution = plan.resolution[channel]
     rounding = np.where(started, resolution / np.sqrt(6.0), resolution / np.sqrt(12.0)) * scale
     x, flow, current = _axes(plan, c, row, channel, indication, reference)
-    base, base_u, base_k = _baseline(plan, c, row, channel, epoch, x, flags)
+    base, base_u, base_k = _baseline(plan, c, row, epoch, x, flags)
     zero, corrected = _zero_correction(plan, states, c, row, local, channel, time, indication, reference, flags)
-    corrected_error = np.where(
-        np.isnan(zero), error, exact_error(corrected, reference, relative & ~zero_reference)
-    )
+    corrected_error = np.where(np.isnan(zero), error, exact_error(corrected, reference, relative & ~zero_reference))
     mpe = _mpe(plan, c, row, epoch, reference, flow, current)
     mpe[zero_reference] = np.nan
     legal = plan.e_limits[epoch] >= 0
@@ -166,7 +164,7 @@ def _amounts(c: Columns, row: Ints) -> tuple[Floats, Floats, Bools]:
 
 
 def _reference_u(plan: Plan, c: Columns, row: Ints, reference: Floats, flags: Ints) -> Floats:
-    """Return the expanded uncertainty of the reference (k = 2, in `unit`): as sent, else by the standard's certificate."""
+    """Return the reference's expanded uncertainty (k = 2, in `unit`): as sent, else by the standard's certificate."""
     out = c.reference_u[row].copy()
     for i in np.flatnonzero(np.isnan(out) | (c.standard[row] != None)).tolist():  # noqa: E711  element by element
         facts = plan.facts[int(c.channel[row[i]])]
@@ -199,9 +197,7 @@ def _axes(
     return x, np.where(np.isnan(flow) & (axis == 2), x, flow), np.where(np.isnan(current) & (axis == 3), x, current)
 
 
-def _baseline(
-    plan: Plan, c: Columns, row: Ints, channel: Ints, epoch: Ints, x: Floats, flags: Ints
-) -> tuple[Floats, Floats, Floats]:
+def _baseline(plan: Plan, c: Columns, row: Ints, epoch: Ints, x: Floats, flags: Ints) -> tuple[Floats, Floats, Floats]:
     """Return baseline error, U and k at x; error 0 and U unknown without a certificate."""
     curve = plan.e_curve[epoch].copy()
     for i in np.flatnonzero(plan.e_conditional[epoch]).tolist():
@@ -257,9 +253,7 @@ def _zero_correction(
     return np.where(near, zero, np.nan), corrected
 
 
-def _mpe(
-    plan: Plan, c: Columns, row: Ints, epoch: Ints, reference: Floats, flow: Floats, current: Floats
-) -> Floats:
+def _mpe(plan: Plan, c: Columns, row: Ints, epoch: Ints, reference: Floats, flow: Floats, current: Floats) -> Floats:
     """Return the MPE in the error unit; NaN where there is no limit or a condition it needs is missing."""
     which = plan.e_limits[epoch]
     mpe = np.full(len(row), np.nan)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Self
@@ -15,21 +14,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Columns", "Floats", "Ints", "Quality", "boot_code"]
+__all__ = ["Columns", "Floats", "Ints", "boot_code"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.object_]
-
-
-class Quality(IntEnum):
-    """What is wrong with a reading as a signal; the first that applies, gravest first."""
-
-    GOOD = 0
-    UNSTABLE = 1
-    OUT_OF_RANGE = 2
-    LATE = 3
-    CLOCK = 4
 
 
 @lru_cache(maxsize=65_536)

@@ -45,7 +45,9 @@ def happen(
             continue
         alarm = standing.get(key)
         risen = change.transition is Transition.RAISED
-        if (risen and (alarm is None or alarm.id != name)) or (change.transition is Transition.ESCALATED and alarm is None):
+        if (risen and (alarm is None or alarm.id != name)) or (
+            change.transition is Transition.ESCALATED and alarm is None
+        ):
             if alarm is not None:
                 out.append(move(alarm, Transition.CLEARED, alarm.severity, change.time, "amended"))
             happening = _raise(plan, change, name, columns, judgement)
@@ -83,7 +85,13 @@ def reconcile(
             if level and alarm is None:
                 since = int(state[f"{kind}_since"]) if amended else int(state["time"])
                 change = Change(
-                    channel=channel, kind=kind, transition=Transition.RAISED, level=level, time=since, since=since, row=-1
+                    channel=channel,
+                    kind=kind,
+                    transition=Transition.RAISED,
+                    level=level,
+                    time=since,
+                    since=since,
+                    row=-1,
                 )
                 happening = _raise(plan, change, alarm_id(*key, since), None, None)
                 out.append(happening)
@@ -184,7 +192,9 @@ def _number(value: Any) -> float | None:
     return None if np.isnan(number) else number
 
 
-def _text(device: str, channel: str, kind: AlarmKind, e: Mapping[str, object]) -> str:
+def _text(  # noqa: PLR0911  one line per kind reads best
+    device: str, channel: str, kind: AlarmKind, e: Mapping[str, object]
+) -> str:
     """Return one English sentence made from the evidence."""
     place = f"{device} {channel}"
     if kind is AlarmKind.SILENT:

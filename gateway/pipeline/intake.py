@@ -16,7 +16,18 @@ from gateway.metrology.units import UnitError, convert_float
 from gateway.pipeline.columns import Columns, Ints, boot_code
 from gateway.pipeline.plan import Plan
 
-__all__ = ["FUTURE_NS", "SEEN", "Intake", "Question", "Seen", "Settled", "fresh_seen", "receive", "settle", "as_document"]
+__all__ = [
+    "FUTURE_NS",
+    "SEEN",
+    "Intake",
+    "Question",
+    "Seen",
+    "Settled",
+    "as_document",
+    "fresh_seen",
+    "receive",
+    "settle",
+]
 
 FUTURE_NS = 300 * 10**9
 """A live reading may be this far ahead of its receipt (CONTRACTS §3)."""
@@ -30,7 +41,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What must be looked up before a reading can be called new: the channel's readings of that moment or (boot, seq)."""
+    """What must be looked up to call a reading new: the channel's readings of that moment or (boot, seq)."""
 
     channel: int
     time: int
@@ -59,9 +70,10 @@ class Intake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """New readings only, sorted; `late` where older than the channel's newest when it arrived."""
+    """New readings only, sorted, and the message each came in; `late`: older than the channel's newest on arrival."""
 
     columns: Columns
+    source: Ints
     late: Bools
     beyond: Bools
     duplicates: int
@@ -72,7 +84,7 @@ class Settled:
 def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None) -> Intake:
     """Check readings against the plan and make sorted columns of those that fit.
 
-    `at` (ns) is the moment of receipt; None for recorded files, which may hold any time. `seen` has one row per channel.
+    `at` (ns) is the moment of receipt; None for recorded files, which may hold any time. `seen`: a row per channel.
     """
     refused: list[Refusal] = []
     kept: list[Reading] = []
@@ -88,7 +100,10 @@ def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None)
         elif latest is not None and r.time > latest:
             problem = (Why.FUTURE_TIME, "more than 5 min ahead of its receipt; set the instrument's clock")
         elif r.reference is not None and r.value_start is None and register[channel]:
-            problem = (Why.AMBIGUOUS_CHECK, "a check on a register needs value_start: the amount is value - value_start")
+            problem = (
+                Why.AMBIGUOUS_CHECK,
+                "a check on a register needs value_start: the amount is value - value_start",
+            )
         elif r.unit != facts[channel].unit:
             problem = _unit_problem(r.unit, facts[channel].unit)
             foreign.append(len(kept))
@@ -209,9 +224,7 @@ def _doubtful(columns: Columns, seen: Seen) -> Bools:
     return again
 
 
-def settle(
-    intake: Intake, seen: Seen, stored: Sequence[Columns], lateness_ns: int | None
-) -> Settled:
+def settle(intake: Intake, seen: Seen, stored: Sequence[Columns], lateness_ns: int | None) -> Settled:
     """Tell duplicates and sequence conflicts from new readings.
 
     `stored` answers `intake.questions()`: per doubtful row the stored readings of the channel with its time or its
@@ -238,6 +251,7 @@ def settle(
     late, beyond = _lateness(new, seen, lateness_ns)
     return Settled(
         columns=new,
+        source=np.array([r.source for r in intake.readings], np.int64)[keep],
         late=late,
         beyond=beyond,
         duplicates=duplicates,
@@ -344,4 +358,3 @@ def fresh_seen(n: int) -> Seen:
     seen = np.zeros(n, SEEN)
     seen["newest"] = -(2**63)
     return seen
-

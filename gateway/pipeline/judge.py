@@ -12,8 +12,8 @@ import numpy.typing as npt
 from gateway.alarms.conditions import HOLD, AlarmKind, Severity
 from gateway.drift import Readout
 from gateway.drift.charts import detectors, run
-from gateway.metrology.decimals import exact_difference
 from gateway.metrology.conformity import conformance_probability, decide, expanded_uncertainty, within
+from gateway.metrology.decimals import exact_difference
 from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
 from gateway.pipeline.columns import Columns, Floats, Ints
 from gateway.pipeline.learning import Learned, settle_phase_one
@@ -56,7 +56,7 @@ def chart_columns() -> tuple[tuple[str, str, Any], ...]:
     empty = np.zeros(0)
     found: list[tuple[str, str, Any]] = []
     for d in detectors():
-        state: dict[str, Any] = {name: empty for name in d.state}
+        state: dict[str, Any] = dict.fromkeys(d.state, empty)
         state |= {name: np.zeros(0, np.int64) for name in d.times}
         parameters = [empty] * (len(d.parameters) - 1)
         columns = d.read(state, empty, parameters, empty).columns
@@ -145,7 +145,7 @@ def _verdicts(plan: Plan, checks: Checks, learned: Learned) -> npt.NDArray[Any]:
     v["conformity"] = decision.conformity
     checks.flags[decision.conditional_pass] |= Flag.CONDITIONAL_PASS
     checks.flags[decision.conditional_fail] |= Flag.CONDITIONAL_FAIL
-    checks.flags[U > checks.mpe / 3.0] |= Flag.U_TOO_LARGE
+    checks.flags[checks.mpe / 3.0 < U] |= Flag.U_TOO_LARGE
     spare = learned.sigma * learned.sigma - checks.rounding * checks.rounding
     coarse = (checks.resolution > 0.0) & (checks.resolution > 2.0 * np.sqrt(np.maximum(spare, 0.0)))
     checks.flags[coarse & ~np.isnan(learned.sigma)] |= Flag.RESOLUTION_LIMITED
@@ -314,4 +314,3 @@ def _last_of(local: Ints, rows: Ints) -> tuple[Ints, Ints]:
         return local, rows
     last = np.append(local[1:] != local[:-1], True)
     return local[last], rows[last]
-

@@ -86,7 +86,7 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
     checks.flags[provisional] |= Flag.PROVISIONAL
     learned_sigma = np.isnan(declared) & ~np.isnan(sigma)
     mode = np.zeros(n, np.int8)
-    mode[rows] = np.where(ready, unit_state["mode"][unit], _early_mode(plan, channel, unit_state["mode"][unit]))
+    mode[rows] = np.where(ready, unit_state["mode"][unit], _early_mode(unit_state["mode"][unit]))
     offset = np.zeros(n, np.bool_)
     offset[rows] = ready & (unit_state["offset"][unit] > 0)
     unit_of = np.full(n, -1, np.int64)
@@ -104,7 +104,7 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
     )
 
 
-def _early_mode(plan: Plan, channel: Ints, mode: Ints) -> npt.NDArray[np.int8]:
+def _early_mode(mode: Ints) -> npt.NDArray[np.int8]:
     """While learning, the centre is known only where the registry or σ has already decided it."""
     return np.where(mode == CenterMode.CERTIFICATE, mode, CenterMode.LEARNED).astype(np.int8)
 

@@ -21,8 +21,20 @@ from gateway.metrology.limits import Limits
 from gateway.metrology.rulepacks import RulePack, RulePacks
 from gateway.pipeline.columns import Floats, Ints
 from gateway.registry.model import (
-    Axis, Center, Certificate, Channel, ChannelType, Decision, Device, DriftSettings, ErrorKind, Event, EventKind, Kind,
-    Phase, Registry,
+    Axis,
+    Center,
+    Certificate,
+    Channel,
+    ChannelType,
+    Decision,
+    Device,
+    DriftSettings,
+    ErrorKind,
+    Event,
+    EventKind,
+    Kind,
+    Phase,
+    Registry,
 )  # fmt: skip
 
 __all__ = ["FOREVER", "NEVER", "ChannelFacts", "Designed", "Epoch", "Plan", "Widen", "changed_from", "compile_plan"]
@@ -74,7 +86,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The compiled registry. Arrays `e_*`, `limit` and `limit_provisional` have one row per epoch, others per channel."""
+    """The compiled registry. `e_*`, `limit` and `limit_provisional` have one row per epoch, others one per channel."""
 
     facts: tuple[ChannelFacts, ...]
     index: Mapping[tuple[str, str], int]
@@ -231,8 +243,10 @@ def _hash(*texts: str) -> str:
 def changed_from(before: str, after: str) -> int | None:
     """Return from when (ns) two fingerprints judge otherwise; None if they do not.
 
-    >>> changed_from("a -5:x 10:y", "a -5:x 10:y 20:z"), changed_from("a -5:x", "a -5:x"), changed_from("a", "b") == NEVER
-    (20, None, True)
+    >>> changed_from("a -5:x 10:y", "a -5:x 10:y 20:z"), changed_from("a -5:x", "a -5:x")
+    (20, None)
+    >>> changed_from("a", "b") == NEVER
+    True
     """
     old, new = before.split(), after.split()
     if old[:1] != new[:1]:
@@ -260,7 +274,9 @@ def compile_plan(
     widen: Widen,
     site: str | None = None,
 ) -> Plan:
-    """Return the plan. `site` is that of devices that name none. `designed` holds, per (device, channel), limits for the charts the registry leaves open.
+    """Return the plan. `site` is that of devices that name none.
+
+    `designed` holds, per (device, channel), limits for the charts the registry leaves open.
 
     A channel whose `drift` is given has exactly those drift charts; the spread chart (`noise`) it has always.
     """
@@ -336,9 +352,7 @@ def compile_plan(
         limits=limits,
         curves=curves,
         conditions=conditions,
-        fingerprints=tuple(
-            _fingerprint(d, c, es) for (d, c), es in zip(rows, all_epochs, strict=True)
-        ),
+        fingerprints=tuple(_fingerprint(d, c, es) for (d, c), es in zip(rows, all_epochs, strict=True)),
     )
 
 
@@ -363,9 +377,7 @@ def _by_device_id(registry: Registry) -> dict[str, Registry]:
     }
 
 
-def _charts_of(
-    channel: Channel, charts: Sequence[Detector], designed: DriftSettings
-) -> dict[str, Mapping[str, float]]:
+def _charts_of(channel: Channel, charts: Sequence[Detector], designed: DriftSettings) -> dict[str, Mapping[str, float]]:
     """Return the charts of a channel with complete parameters."""
     out: dict[str, Mapping[str, float]] = {}
     for d in charts:

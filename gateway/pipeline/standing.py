@@ -29,7 +29,11 @@ class Drift(StrEnum):
 
 
 _ORDER = tuple(Drift)
-_WORDS = {Conformity.CONFORMING: "conforming", Conformity.NOT_CONFORMING: "not_conforming", Conformity.UNDECIDED: "undecided"}
+_WORDS = {
+    Conformity.CONFORMING: "conforming",
+    Conformity.NOT_CONFORMING: "not_conforming",
+    Conformity.UNDECIDED: "undecided",
+}
 
 
 def channel_drift(plan: Plan, channel: int, state: Any) -> Drift:
@@ -64,9 +68,7 @@ def device_state(plan: Plan, device: str, states: States, alarms: list[str]) -> 
     channels = plan.devices[device]
     newest = max((int(states["time"][c]) for c in channels), default=NEVER)
     last = last_channel(plan, device, states)
-    due = min(
-        (int(plan.e_valid_to[plan.first_epoch[c] + plan.epoch_count[c] - 1]) for c in channels), default=FOREVER
-    )
+    due = min((int(plan.e_valid_to[plan.first_epoch[c] + plan.epoch_count[c] - 1]) for c in channels), default=FOREVER)
     margin = float("nan") if last is None else float(states["margin_percent"][last])
     return {
         "time": None if newest == NEVER else format_instant(newest),

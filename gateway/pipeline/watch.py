@@ -143,7 +143,7 @@ def _asks(kind: AlarmKind, wanted: Mapping[AlarmKind, Wanted], signals: Signals,
     return bool(((column > 0) & (column != NO_OPINION)).any())
 
 
-def _walk(
+def _walk(  # noqa: C901  one pass over the readings, every condition in its turn
     plan: Plan,
     states: States,
     local: int,
@@ -206,7 +206,7 @@ def _walk(
 
 
 def silent_since(plan: Plan, states: States, at: int) -> Ints:
-    """Return the channels (indexes) that have newly fallen silent by `at` (ns): no reading for longer than `timeout`."""
+    """Return the channels (indexes) newly silent by `at` (ns): no reading for longer than `timeout`."""
     heard = (states["time"] != NEVER) & (states["silent_level"] == 0) & (plan.retired > at)
     elapsed = at - np.where(heard, states["time"], at)
     return np.flatnonzero(heard & (elapsed > plan.timeout))

@@ -38,7 +38,7 @@ class Announcer:
         self._publish = publish
         self._cursor: int | None = None
 
-    def __call__(self, ingest: Ingest, done: Done, at: int) -> None:
+    def __call__(self, ingest: Ingest, done: Done) -> None:
         """Announce a batch: its alarm events, and the states of the devices it touched."""
         for happening in done.happenings:
             _log(happening)
@@ -51,7 +51,7 @@ class Announcer:
         """Publish where these devices stand."""
         plan = ingest.plan
         open_: dict[str, list[str]] = {}
-        for (device, _, kind), _alarm in ingest.alarms.items():
+        for device, _, kind in ingest.alarms:
             if device in devices:
                 open_.setdefault(device, []).append(kind.value)
         for device in devices:
@@ -100,4 +100,6 @@ def event_attributes(event: dict[str, object]) -> dict[str, str]:
 
 def _log(h: Happening) -> None:
     record = event_record(h)
-    log.log(_LEVEL[h.alarm.severity], "%s %s %s: %s", h.alarm.severity.text, h.transition.value, h.alarm.id, record["text"])
+    log.log(
+        _LEVEL[h.alarm.severity], "%s %s %s: %s", h.alarm.severity.text, h.transition.value, h.alarm.id, record["text"]
+    )

@@ -23,8 +23,8 @@ from collectors.simulator.faults import Fault
 from collectors.topics import Router
 from gateway.alarms.conditions import AlarmKind, Transition
 from gateway.alarms.life import Happening
-from gateway.errors import Refused
 from gateway.app import apply_specs, plan_from, rule_packs
+from gateway.errors import Refused
 from gateway.ledger import quarantine
 from gateway.ledger.store import Ledger
 from gateway.metrology.instants import format_instant, parse_rfc3339
@@ -139,7 +139,8 @@ class Demo:
     async def run(self) -> Outcome:
         """Run the whole centre and return what was found."""
         centre = Centre.build(self.seed, faults=self.faults)
-        settings = Settings(site=centre.site, data_dir=str(self.folder), drift=DriftBudget(budget=BUDGET))
+        settings = Settings(site=centre.site, drift=DriftBudget(budget=BUDGET))
+        settings = settings.model_copy(update={"data_dir": self.folder})
         packs = rule_packs(None, settings)
         self.now = centre.start
         with Ledger.open(self.folder) as ledger:
@@ -148,8 +149,11 @@ class Demo:
         router = Router([], read_profiles(()), site=centre.site)
         async with demo_broker(self.port) as port, Publisher(self._publisher(port)) as publisher:
             source = MqttSource(
-                MqttSettings(host="127.0.0.1", port=port, client_id="metergate-demo", username="gateway", protocol=Protocol.V4),
-                router.filters, self._clock
+                MqttSettings(
+                    host="127.0.0.1", port=port, client_id="metergate-demo", username="gateway", protocol=Protocol.V4
+                ),
+                router.filters,
+                self._clock,
             )
             service = Service(
                 ledger=lambda: Ledger.open(self.folder),
@@ -194,7 +198,7 @@ class Demo:
     def _publisher(port: int) -> PublisherSettings:
         return PublisherSettings(host="127.0.0.1", port=port, client_id="metergate-demo-centre", version5=False)
 
-    def _announce(self, ingest: Ingest, done: Done, at: int) -> None:
+    def _announce(self, ingest: Ingest, done: Done) -> None:
         self.happenings += done.happenings
         self.view.batch(ingest, done)
 
@@ -274,7 +278,9 @@ def _explained(h: Happening, faults: Sequence[Fault]) -> bool:
 
 
 def judge_outcome(
-    faults: Sequence[Fault], happenings: Sequence[Happening], refused: Sequence[tuple[str | None, str, int | str | None]]
+    faults: Sequence[Fault],
+    happenings: Sequence[Happening],
+    refused: Sequence[tuple[str | None, str, int | str | None]],
 ) -> tuple[tuple[Finding, ...], list[Happening]]:
     """Return how each fault was found, and the alarms that no fault explains.
 
@@ -317,5 +323,3 @@ def _time_of(entry: quarantine.Quarantined) -> int | None:
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
     return parse_rfc3339(ts) if isinstance(ts, str) else round(ts * 1_000_000)
-
-

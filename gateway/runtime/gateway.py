@@ -31,7 +31,7 @@ async def run_gateway(config: Path | None) -> None:
     router = make_router(config, settings)
     mqtt = _mqtt_settings(settings)
     with hold(settings.data_dir):
-        async with Publisher(_publisher_settings(settings, mqtt)) as publisher:
+        async with Publisher(_publisher_settings(mqtt)) as publisher:
             source = MqttSource(mqtt, router.filters, now_ns, on_event=_log_event)
             announcer = Announcer(settings.site, publisher.publish)
 
@@ -50,7 +50,9 @@ async def run_gateway(config: Path | None) -> None:
             )
             stop = asyncio.Event()
             _on_signals(stop)
-            log.info("site %s, ledger %s, broker %s", settings.site, settings.data_dir / "ledger.sqlite", settings.broker.url)
+            log.info(
+                "site %s, ledger %s, broker %s", settings.site, settings.data_dir / "ledger.sqlite", settings.broker.url
+            )
             await _until_stopped(service, stop)
             t = service.totals
             log.info(
@@ -101,22 +103,22 @@ def _mqtt_settings(settings: Settings) -> MqttSettings:
     )
 
 
-def _publisher_settings(settings: Settings, mqtt: MqttSettings) -> PublisherSettings:
+def _publisher_settings(mqtt: MqttSettings) -> PublisherSettings:
     return PublisherSettings(
         host=mqtt.host,
         port=mqtt.port,
         client_id=f"{mqtt.client_id}-publisher",
         username=mqtt.username,
         password=mqtt.password,
-        tls=(lambda: tls_context(mqtt)) if mqtt.tls else None,
+        tls=lambda: tls_context(mqtt),
         version5=mqtt.protocol is not Protocol.V4,
     )
 
 
 def _log_event(event: MqttEvent) -> None:
     if event.kind is EventKind.SESSION_LOST:
-        log.warning("the broker has forgotten our session: messages it held while we were away are lost; see the gap alarms")
+        log.warning(
+            "the broker has forgotten our session: messages it held while we were away are lost; see the gap alarms"
+        )
     elif event.trouble is not None:
         log.warning("%s", event.trouble)
-
-

@@ -66,4 +66,3 @@ def _refuse(ingest: Ingest, unreadable: Sequence[tuple[int, Refusal]], names: Se
             recorded=True,
         )
     )
-

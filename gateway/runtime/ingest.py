@@ -20,8 +20,8 @@ from gateway.alarms.life import Happening
 from gateway.ledger import alarms as alarm_rows
 from gateway.ledger import quarantine, readings, states
 from gateway.ledger.store import Ledger
-from gateway.metrology.readings import Reading, Refusal
-from gateway.pipeline.columns import Columns, Ints, Quality
+from gateway.metrology.readings import Quality, Reading, Refusal
+from gateway.pipeline.columns import Columns, Ints
 from gateway.pipeline.happenings import happen, reconcile
 from gateway.pipeline.intake import Settled, receive, settle
 from gateway.pipeline.judge import Judgement, judge, verdict_dtype
@@ -34,8 +34,6 @@ __all__ = ["Batch", "Done", "Ingest"]
 
 CHECKPOINT_READINGS = 256
 """At most this many readings of a channel lie between two checkpoints, so that late data re-runs little."""
-
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +162,7 @@ class Ingest:
             "late": done.late,
         }
         if batch.entry is None:
-            quarantine.put(connection, (self._evidence(batch, r) for r in refused))
+            quarantine.put(connection, [self._evidence(batch, r) for r in refused], once=batch.recorded)
         else:
             amounts["received"] -= 1
             amounts["quarantined"] -= 1
@@ -219,8 +217,7 @@ class Ingest:
         if not len(new):
             return Done(), None
         plan = self.plan
-        received = np.array(batch.received_at, np.int64)
-        latest = int(received.max()) if len(received) else 0
+        received = np.array(batch.received_at, np.int64)[settled.source]
         amend = np.isin(new.channel, new.channel[self._needs_rerun(new, settled)])
         plain = ~amend & ~settled.beyond
         happenings: list[Happening] = []
@@ -233,13 +230,15 @@ class Ingest:
             part = new.take(plain)
             channels = np.unique(part.channel)
             judgement = judge(plan, self.states[channels], part)
-            self._write(connection, part, judgement, latest, settled.late[plain].astype(np.int64))
+            self._write(connection, part, judgement, received[plain], settled.late[plain].astype(np.int64))
             happenings += happen(plan, judgement.changes, part, judgement, standing)
             after[np.searchsorted(touched, channels)] = judgement.states
             checks += len(judgement.verdicts)
         for channel in np.unique(new.channel[amend & ~settled.beyond]).tolist():
             rows = (new.channel == channel) & ~settled.beyond
-            state, more, n = self._amend(connection, channel, new.take(rows), settled.late[rows], latest, standing)
+            state, more, n = self._amend(
+                connection, channel, new.take(rows), settled.late[rows], received[rows], standing
+            )
             after[np.searchsorted(touched, channel)] = state
             happenings += more
             checks += n
@@ -247,7 +246,7 @@ class Ingest:
             part = new.take(settled.beyond)
             channels = np.unique(part.channel)
             judgement = judge(plan, fresh(len(channels)), part, alone=True)
-            self._write(connection, part, judgement, latest, np.full(len(part), readings.BEYOND))
+            self._write(connection, part, judgement, received[settled.beyond], np.full(len(part), readings.BEYOND))
             checks += len(judgement.verdicts)
         whole = self.states.copy() if happenings or standing else self.states
         if whole is not self.states:
@@ -307,7 +306,7 @@ class Ingest:
         connection: sqlite3.Connection,
         columns: Columns,
         judgement: Judgement,
-        received_at: int,
+        received_at: Ints,
         late: Ints,
     ) -> None:
         context, packed = self._packed(connection, columns, judgement)
@@ -320,7 +319,7 @@ class Ingest:
             connection,
             columns,
             self.ids[columns.channel],
-            np.full(len(columns), received_at, np.int64),
+            received_at,
             late,
             quality,
             context,
@@ -333,7 +332,7 @@ class Ingest:
         channel: int,
         new: Columns,
         late: npt.NDArray[np.bool_],
-        at: int,
+        received_at: Ints,
         standing: dict[Any, Any],
     ) -> tuple[npt.NDArray[Any], list[Happening], int]:
         """Judge again the stretch of one channel that late readings fall into; return its state, events and checks."""
@@ -348,8 +347,8 @@ class Ingest:
         columns = joined.take(order)
         judgement = judge(self.plan, state, columns)
         place = np.argsort(order, kind="stable")
-        self._write_part(connection, columns, judgement, place[len(old.columns) :], late, at)
-        self._supersede(connection, columns, judgement, old, place[: len(old.columns)], at)
+        self._write_part(connection, columns, judgement, place[len(old.columns) :], late, received_at)
+        self._supersede(connection, columns, judgement, old, place[: len(old.columns)], int(received_at.max()))
         facts = self.plan.facts[channel]
         seen = alarm_rows.recorded(connection, facts.device, facts.channel)
         happenings = happen(self.plan, judgement.changes, columns, judgement, standing, seen)
@@ -365,7 +364,7 @@ class Ingest:
         judgement: Judgement,
         rows: Ints,
         late: npt.NDArray[np.bool_],
-        at: int,
+        received_at: Ints,
     ) -> None:
         """Write only the new readings of a stretch judged again."""
         chosen = np.zeros(len(columns), np.bool_)
@@ -374,13 +373,15 @@ class Ingest:
         new_row = np.cumsum(chosen) - 1
         was_late = np.zeros(len(columns), np.int64)
         was_late[rows] = late
+        at = np.zeros(len(columns), np.int64)
+        at[rows] = received_at
         part = replace(
             judgement,
             verdicts=judgement.verdicts[checks],
             check_row=new_row[judgement.check_row[checks]],
             out_of_range=judgement.out_of_range[chosen],
         )
-        self._write(connection, columns.take(chosen), part, at, was_late[chosen])
+        self._write(connection, columns.take(chosen), part, at[chosen], was_late[chosen])
 
     def _supersede(
         self,
@@ -437,9 +438,7 @@ class Ingest:
         states.put_states(connection, self.plan, self.ids, index, state, self.seen)
         return state[0], happenings, standing
 
-    def _checkpoint(
-        self, connection: sqlite3.Connection, touched: Ints, after: npt.NDArray[Any], new: Columns
-    ) -> Ints:
+    def _checkpoint(self, connection: sqlite3.Connection, touched: Ints, after: npt.NDArray[Any], new: Columns) -> Ints:
         """Keep the states of channels that have had enough readings since; return how many each has had."""
         channels, counts = np.unique(new.channel, return_counts=True)
         since = self._since_checkpoint.copy()

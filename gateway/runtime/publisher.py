@@ -33,7 +33,7 @@ class PublisherSettings:
     client_id: str
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    tls: Callable[[], ssl.SSLContext] | None = None
+    tls: Callable[[], ssl.SSLContext | None] = lambda: None
     version5: bool = True
 
 
@@ -74,7 +74,9 @@ class Publisher:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def publish(self, topic: str, payload: bytes, retain: bool = True, properties: Mapping[str, str] | None = None) -> None:
+    def publish(
+        self, topic: str, payload: bytes, retain: bool = True, properties: Mapping[str, str] | None = None
+    ) -> None:
         """Take a payload to be sent; may be called from any thread."""
         if self._loop is not None:
             outgoing = _Outgoing(payload=payload, retain=retain, properties=properties or {})
@@ -120,7 +122,7 @@ class Publisher:
             username=s.username,
             password=s.password,
             protocol=aiomqtt.ProtocolVersion.V5 if s.version5 else aiomqtt.ProtocolVersion.V311,
-            tls_context=None if s.tls is None else s.tls(),
+            tls_context=s.tls(),
             keepalive=15,
             timeout=SEND_S,
         )

@@ -1,4 +1,4 @@
-"""The gateway service: takes messages, judges and commits them, acknowledges; beside it everything that reads the ledger.
+"""The gateway service: takes messages, judges, commits, acknowledges; beside it everything that reads the ledger.
 
 One TaskGroup owns every task. All work on the ledger is done by one worker thread, in order.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 
 from collectors import Message, Source
 from gateway.ledger.store import Ledger
@@ -46,10 +47,20 @@ Decode = Callable[[Message, int], Decoded]
 """(message, its index in the batch) -> readings and refusals; never raises."""
 
 
+class OnLedger(Protocol):
+    """Runs work on the ledger's thread."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Return what the work returned, in order with all other work."""
+        ...
+
+
 class Announce(Protocol):
     """Who is told what has become durable."""
 
-    def __call__(self, ingest: Ingest, done: Done, at: int) -> None: ...
+    def __call__(self, ingest: Ingest, done: Done) -> None:
+        """Take note of one committed batch; never blocks."""
+        ...
 
 
 @dataclass(slots=True)
@@ -102,8 +113,8 @@ class Service:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="ledger") as worker:
 
-            async def on_ledger(work: Callable[[], T]) -> T:
-                return await loop.run_in_executor(worker, work)
+            def on_ledger(work: Callable[[], T]) -> Awaitable[T]:
+                return loop.run_in_executor(worker, work)
 
             await on_ledger(self._open)
             try:
@@ -122,7 +133,7 @@ class Service:
     def _open(self) -> None:
         ledger = self.ledger()
         self.ingest = Ingest(ledger, self.replan(ledger), self.lateness_ns)
-        self.announce(self.ingest, self.ingest.rejudge(self.clock()), self.clock())
+        self.announce(self.ingest, self.ingest.rejudge(self.clock()))
 
     def _close(self) -> None:
         if self.ingest is not None:
@@ -134,7 +145,7 @@ class Service:
             raise RuntimeError("the service has not been started")
         return self.ingest
 
-    async def _ingest(self, on_ledger: Callable[[Callable[[], Any]], Any], stop: asyncio.Event) -> None:
+    async def _ingest(self, on_ledger: OnLedger, stop: asyncio.Event) -> None:
         limit = TAKE_MESSAGES
         while not stop.is_set():
             messages = await self.source.take(limit, 0.1)
@@ -143,21 +154,19 @@ class Service:
             if not messages:
                 self.fresh = True
                 continue
-            received = await self._durably(on_ledger, lambda m=messages: self._commit(m), stop)
+            received = await self._durably(on_ledger, partial(self._commit, messages), stop)
             if received is None:
                 return
             await self.source.acknowledge(messages)
             self.totals.messages += len(messages)
             limit = max(1, min(TAKE_MESSAGES, SLICE_READINGS * len(messages) // max(received, 1) + 1))
 
-    async def _durably(
-        self, on_ledger: Callable[[Callable[[], T]], Any], work: Callable[[], T], stop: asyncio.Event
-    ) -> T | None:
+    async def _durably(self, on_ledger: OnLedger, work: Callable[[], T], stop: asyncio.Event) -> T | None:
         """Do the work until it is durable. A ledger that fails is opened anew: nothing is acknowledged meanwhile."""
         attempt = 0
         while True:
             try:
-                result: T = await on_ledger(work)
+                result = await on_ledger(work)
             except (sqlite3.Error, OSError) as error:
                 wait = RETRY_S[min(attempt, len(RETRY_S) - 1)]
                 attempt += 1
@@ -200,26 +209,27 @@ class Service:
             )
             done = ingest.process(batch)
             self.totals.add(done)
-            self.announce(ingest, done, at)
+            self.announce(ingest, done)
         return len(readings)
 
-    async def _tick(self, on_ledger: Callable[[Callable[[], Any]], Any]) -> None:
+    async def _tick(self, on_ledger: OnLedger) -> None:
         while True:
             await asyncio.sleep(TICK_S)
             await on_ledger(self.let_time_pass)
 
     def let_time_pass(self) -> None:
+        """Raise what silence has made due, up to the moment everything has been received; on the ledger's thread."""
         try:
             if self.horizon is None and not self.fresh:
                 return
             ingest, at = self._at_work, self.clock()
             done = ingest.tick(at if self.horizon is None else self.horizon())
             if done.happenings:
-                self.announce(ingest, done, at)
+                self.announce(ingest, done)
         except (sqlite3.Error, OSError) as error:
             log.error("the ledger cannot be written: %s", error)
 
-    async def _watch(self, on_ledger: Callable[[Callable[[], Any]], Any]) -> None:
+    async def _watch(self, on_ledger: OnLedger) -> None:
         """Take over what other commands have changed in the ledger, within a second."""
         while True:
             await asyncio.sleep(WATCH_S)
@@ -238,7 +248,8 @@ class Service:
             plan = self.replan(ingest.ledger)
             if plan.fingerprints != ingest.plan.fingerprints or plan.index != ingest.plan.index:
                 log.info("the registry has changed: %d channels", len(plan))
-                self.announce(ingest, ingest.replan(plan, at), at)
+                self.announce(ingest, ingest.replan(plan, at))
+            self.announce(ingest, Done())
             self._release(ingest)
         except (sqlite3.Error, OSError) as error:
             log.error("the ledger cannot be read: %s", error)
@@ -250,7 +261,7 @@ class Service:
         done = release_approved(ingest, self.decode, self.clock())
         if done is not None:
             self.totals.add(done)
-            self.announce(ingest, done, self.clock())
+            self.announce(ingest, done)
 
 
 async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,8 +24,12 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="List alarms and handle them.")
     app.add_typer(group, name="alarms", epilog="Example: metergate alarms list")
     group.command("list", epilog="Example: metergate alarms list --all --json")(list_alarms)
-    group.command("ack", epilog='Example: metergate alarms ack drift-075f14bc0774 --reason "seen, weights ordered"')(ack)
-    group.command("shelve", epilog='Example: metergate alarms shelve stuck-1b2c3d4e5f60 --for 7d --reason "repair"')(shelve)
+    group.command("ack", epilog='Example: metergate alarms ack drift-075f14bc0774 --reason "seen, weights ordered"')(
+        ack
+    )
+    group.command("shelve", epilog='Example: metergate alarms shelve stuck-1b2c3d4e5f60 --for 7d --reason "repair"')(
+        shelve
+    )
     group.command("clear", epilog='Example: metergate alarms clear gap-1b2c3d4e5f60 --reason "router replaced"')(clear)
 
 
@@ -47,7 +52,8 @@ def list_alarms(
         write_json([_record(a, at) for a in found])
         return
     rows = [
-        (a.id, a.severity.text, _state(a, at), a.kind.value, a.device, format_instant(a.raised_at), a.text) for a in found
+        (a.id, a.severity.text, _state(a, at), a.kind.value, a.device, format_instant(a.raised_at), a.text)
+        for a in found
     ]
     write_table(("alarm", "severity", "state", "kind", "device", "raised", "what"), rows, empty="no open alarms")
 
@@ -84,7 +90,9 @@ def _record(alarm: Alarm, at: int) -> dict[str, object]:
     }
 
 
-def ack(alarm: AlarmId, reason: Reason, by: ByOption = None, config: ConfigOption = None, json: JsonFlag = False) -> None:
+def ack(
+    alarm: AlarmId, reason: Reason, by: ByOption = None, config: ConfigOption = None, json: JsonFlag = False
+) -> None:
     """Acknowledge an alarm: a person has seen it."""
     from gateway.alarms.life import acknowledge
 
@@ -111,7 +119,9 @@ def shelve(
     _handle(alarm, config, json, lambda a, at: put_aside(a, at, at + length, _who(by), reason))
 
 
-def clear(alarm: AlarmId, reason: Reason, by: ByOption = None, config: ConfigOption = None, json: JsonFlag = False) -> None:
+def clear(
+    alarm: AlarmId, reason: Reason, by: ByOption = None, config: ConfigOption = None, json: JsonFlag = False
+) -> None:
     """Close an alarm. If its condition still stands, the next reading raises a new one."""
     from gateway.alarms.life import clear as close
 
@@ -124,7 +134,7 @@ def _who(by: str | None) -> str:
     return by or getpass.getuser()
 
 
-def _handle(name: str, config: object, json: bool, change: Callable[[Alarm, int], Happening]) -> None:
+def _handle(name: str, config: Path | None, json: bool, change: Callable[[Alarm, int], Happening]) -> None:
     from gateway.app import open_ledger
     from gateway.errors import Refused, WrongUse
     from gateway.ledger import alarms

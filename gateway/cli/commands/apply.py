@@ -37,7 +37,6 @@ def apply(
 
 
 def _record(applied: Applied, dry_run: bool) -> dict[str, object]:
-    from gateway.metrology.instants import format_instant
 
     return {
         "dry_run": dry_run,

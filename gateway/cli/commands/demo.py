@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 def demo(
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="How long 120 days of event time take.")] = 30.0,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the broker; 0 takes a free one.")] = 0,
-    headless: Annotated[bool, typer.Option("--headless", help="Nothing live; exit 0 if just the faults were found.")] = False,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Nothing live; exit 0 if just the faults were found.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Chooses places, sizes and moments of the faults.")] = 1,
     json: JsonFlag = False,
 ) -> None:

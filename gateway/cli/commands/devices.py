@@ -39,7 +39,7 @@ def _standing(config: Path | None) -> list[dict[str, object]]:
     for device, channels in plan.devices.items():
         state = device_state(plan, device, states, sorted(alarms.get(device, [])))
         facts = plan.facts[channels[0]]
-        about = {"device": device, "kind": facts.kind.value, "site": facts.site}
+        about: dict[str, object] = {"device": device, "kind": facts.kind.value, "site": facts.site}
         about["channels"] = [f"{plan.facts[c].channel} ({plan.facts[c].unit})" for c in channels]
         checks = sum(int(states["checks"][c]) for c in channels)
         readings = sum(int(states["readings"][c]) for c in channels)

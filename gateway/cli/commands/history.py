@@ -23,8 +23,12 @@ def register(app: typer.Typer) -> None:
 def history(
     device: Annotated[str, typer.Argument(help="Device id.")],
     channel: Annotated[str | None, typer.Option("--channel", help="Only this channel.")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="RFC 3339 or a date in the site's zone; included.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="RFC 3339 or a date in the site's zone; not included.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="RFC 3339 or a date in the site's zone; included.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="RFC 3339 or a date in the site's zone; not included.")
+    ] = None,
     resolution: Annotated[str, typer.Option("--resolution", help="raw, 1m, 1h, 1d or auto.")] = "raw",
     form: Annotated[str, typer.Option("--format", "-f", help="table, csv, ndjson or parquet.")] = "table",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; needed for parquet.")] = None,
