@@ -275,20 +275,22 @@ class MqttSource:
             self._link = None
             self._refusal = SubscriptionRefused(trouble.cause, remedy=trouble.remedy)
             self._state = MqttState(phase=Phase.REFUSED, trouble=trouble)
-        elif self._should_change_protocol(trouble.fault):
-            self._version = 9 - self._version
-            self._closed_early = 0
-            log.info("%s; MQTT %s is tried", trouble.cause, "5" if self._version == 5 else "3.1.1")
-            self._state = MqttState(phase=before.phase, trouble=trouble, attempts=before.attempts + 1)
-            self._open_after(_AT_ONCE_S)
         else:
             if before.trouble is None or before.trouble.cause != trouble.cause:
                 log.warning("%s", trouble)
             attempts = before.attempts + 1
             self._state = MqttState(phase=Phase.RECONNECTING, trouble=trouble, attempts=attempts)
-            is_patient = trouble.fault in {Fault.TAKEN_OVER, Fault.LOGIN}
-            self._open_after(self._settings.retry_max_s if is_patient else self._pause_s(attempts))
+            self._open_after(self._next_step_s(trouble.fault, attempts))
         self._wake()
+
+    def _next_step_s(self, fault: Fault, attempts: int) -> float:
+        """Choose what is tried next; return after how many seconds."""
+        if self._should_change_protocol(fault):
+            self._version = 9 - self._version
+            self._closed_early = 0
+            log.info("MQTT %s is tried", "5" if self._version == 5 else "3.1.1")
+            return _AT_ONCE_S
+        return self._settings.retry_max_s if fault in {Fault.TAKEN_OVER, Fault.LOGIN} else self._pause_s(attempts)
 
     def _should_change_protocol(self, fault: Fault) -> bool:
         if self._settings.protocol is not Protocol.AUTO or self._is_proven:

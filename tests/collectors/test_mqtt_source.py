@@ -169,6 +169,25 @@ def test_a_broker_that_only_hangs_up_on_mqtt_5_is_spoken_to_in_3_1_1() -> None:
     asyncio.run(run())
 
 
+def test_a_broker_that_is_silent_to_mqtt_5_is_spoken_to_in_3_1_1() -> None:
+    async def old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connect = await packet(reader)
+        if connect[8] == 5:
+            await reader.read()
+            return
+        writer.write(WELCOME["4"])
+        subscribe = await packet(reader)
+        writer.write(bytes([0x90, 3, *subscribe[2:4], 1]))
+        await reader.read()
+
+    async def run() -> None:
+        async with server(old) as port, source(port, connect_timeout_s=0.5) as mqtt:
+            await asyncio.wait_for(mqtt.wait_ready(), 5)
+            assert mqtt.state.protocol == 4
+
+    asyncio.run(run())
+
+
 def test_a_protocol_that_is_asked_for_is_kept() -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert (await packet(reader))[8] == 5
