@@ -1,4 +1,4 @@
-"""Publishes to MQTT beside ingest: the newest value of each topic, kept until it has been sent, over any outage."""
+"""Publishes to MQTT beside ingest, over any outage: every alarm event in order, of each device state the newest."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import contextlib
 import logging
 import random
 import ssl
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 __all__ = ["Publisher", "PublisherSettings"]
 
@@ -22,6 +25,12 @@ log = logging.getLogger("metergate.publisher")
 
 SEND_S = 10.0
 LONGEST_WAIT_S = 30.0
+PACED = "metergate/state/"
+"""Device states change with every batch: at most once in `ROUND_S` some go out, at most `ROUND` topics of them."""
+ROUND_S = 1.0
+ROUND = 500
+LONGEST_QUEUE = 10_000
+_UNSUPPORTED_VERSION = 0x84
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +54,18 @@ class _Outgoing:
 
 
 class Publisher:
-    """One connection for what goes out. `publish` never waits: per topic only the newest payload is kept."""
+    """One connection for what goes out. `publish` never waits.
+
+    States are kept as the newest of each topic. Everything else goes first, in order; beyond 10 000 waiting, of each
+    topic only the newest stays.
+    """
 
     def __init__(self, settings: PublisherSettings) -> None:
         self._settings = settings
-        self._pending: dict[str, _Outgoing] = {}
+        self._queue: deque[tuple[str, _Outgoing]] = deque()
+        self._states: dict[str, _Outgoing] = {}
+        self._next_round = 0.0
+        self._version5 = settings.version5
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -90,7 +106,12 @@ class Publisher:
         await self._client.publish(topic, payload, qos=1, timeout=SEND_S)
 
     def _put(self, topic: str, outgoing: _Outgoing) -> None:
-        self._pending[topic] = outgoing
+        if topic.startswith(PACED):
+            self._states[topic] = outgoing
+        else:
+            self._queue.append((topic, outgoing))
+            if len(self._queue) > LONGEST_QUEUE:
+                self._queue = deque({t: (t, o) for t, o in self._queue}.values())
         self._idle.clear()
         self._wake.set()
 
@@ -104,6 +125,7 @@ class Publisher:
                     self.trouble, wait = "", 0.2
                     await self._drain(client)
             except (aiomqtt.MqttError, OSError, TimeoutError) as error:
+                self._version5 = self._version5 and not _refuses_version(error)
                 if not self.trouble:
                     log.warning("cannot publish to %s:%d: %s", self._settings.host, self._settings.port, error)
                 self.trouble = str(error)
@@ -121,7 +143,7 @@ class Publisher:
             identifier=s.client_id,
             username=s.username,
             password=s.password,
-            protocol=aiomqtt.ProtocolVersion.V5 if s.version5 else aiomqtt.ProtocolVersion.V311,
+            protocol=aiomqtt.ProtocolVersion.V5 if self._version5 else aiomqtt.ProtocolVersion.V311,
             tls_context=s.tls(),
             keepalive=15,
             timeout=SEND_S,
@@ -129,22 +151,56 @@ class Publisher:
 
     async def _drain(self, client: aiomqtt.Client) -> None:
         """Send what is pending, and what comes, until the connection breaks."""
+        loop = asyncio.get_running_loop()
         while True:
-            while self._pending:
-                topic = next(iter(self._pending))
-                outgoing = self._pending[topic]
-                await client.publish(
-                    topic, outgoing.payload, qos=1, retain=outgoing.retain, properties=self._properties(outgoing)
-                )
-                if self._pending.get(topic) is outgoing:
-                    del self._pending[topic]
-            self._idle.set()
+            self._wake.clear()
+            await self._drain_queue(client)
+            if self._states and loop.time() >= self._next_round:
+                self._next_round = loop.time() + ROUND_S
+                await self._send_states(client)
+            if not self._states and not self._queue:
+                self._idle.set()
+            pause = self._next_round - loop.time() if self._states else None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake_for_more()
+
+    async def _wake_for_more(self) -> None:
+        """Wait for something that need not wait for the next round."""
+        while not self._queue:
             self._wake.clear()
             await self._wake.wait()
+            if asyncio.get_running_loop().time() >= self._next_round:
+                return
+
+    async def _drain_queue(self, client: aiomqtt.Client) -> None:
+        while self._queue:
+            first = self._queue[0]
+            await self._send_one(client, *first)
+            if self._queue and self._queue[0] is first:
+                self._queue.popleft()
+
+    async def _send_states(self, client: aiomqtt.Client) -> None:
+        for topic in list(islice(self._states, ROUND)):
+            outgoing = self._states[topic]
+            await self._send_one(client, topic, outgoing)
+            if self._states.get(topic) is outgoing:
+                del self._states[topic]
+            await self._drain_queue(client)
+
+    async def _send_one(self, client: aiomqtt.Client, topic: str, outgoing: _Outgoing) -> None:
+        properties = self._properties(outgoing)
+        await client.publish(topic, outgoing.payload, qos=1, retain=outgoing.retain, properties=properties)
 
     def _properties(self, outgoing: _Outgoing) -> Properties | None:
-        if not outgoing.properties or not self._settings.version5:
+        if not outgoing.properties or not self._version5:
             return None
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.UserProperty = list(outgoing.properties.items())
         return properties
+
+
+def _refuses_version(error: Exception) -> bool:
+    """Whether a broker has declined MQTT 5 itself."""
+    rc = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
+    return isinstance(rc, ReasonCode) and rc.value == _UNSUPPORTED_VERSION
