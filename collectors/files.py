@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from itertools import repeat
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -36,7 +37,7 @@ from collectors.decoders.strictjson import Members, NotFinite, NumberText, Unrea
 from gateway.errors import Mistake, Mistakes, WrongUse
 from gateway.metrology.readings import EVIDENCE, Reading, Refusal, Why
 
-__all__ = ["Recording", "read"]
+__all__ = ["Recording", "read", "read_line"]
 
 _CHUNK = 4000
 _FORMS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
@@ -88,6 +89,13 @@ def read(path: Path, form: str = "auto", *, keep_going: bool = False, source: in
     if into.mistakes and not keep_going:
         raise Mistakes(into.named())
     return Recording(readings=into.readings, unreadable=into.unreadable, mistakes=into.mistakes)
+
+
+def read_line(line: bytes) -> tuple[list[Reading], list[Refusal]]:
+    """Return the reading of one NDJSON line, or why there is none."""
+    into = _Rows(file="line", source=0)
+    _read_ndjson(BytesIO(line), into)
+    return into.readings, into.unreadable
 
 
 @dataclass(slots=True, kw_only=True)

@@ -143,8 +143,9 @@ def apply(config: Path | None, paths: Sequence[Path], *, dry_run: bool, now: int
 
     settings = settings_of(config)
     packs = rule_packs(config, settings)
+    specs = read_registry(paths)
     with Ledger.open(settings.data_dir) as ledger:
-        return apply_specs(ledger, settings, packs, read_registry(paths), now, dry_run=dry_run)
+        return apply_specs(ledger, settings, packs, specs, now, dry_run=dry_run)
 
 
 def apply_specs(

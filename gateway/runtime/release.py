@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from collectors import Message
+from collectors.files import read_line
 from gateway.ledger import quarantine
 from gateway.runtime.ingest import Batch, Done, Ingest
 
@@ -20,16 +21,23 @@ def release_approved(ingest: Ingest, decode: Callable[[Message, int], Any], at: 
     entries = quarantine.entries(ingest.ledger.connection, state="approved")
     total = None
     for entry in entries:
-        decoded = decode(Message(topic=entry.topic or "", payload=entry.payload, received_at=entry.received_at), 0)
+        topic = entry.topic or ""
+        recorded = topic.startswith("file:")
+        if recorded:
+            readings, refused = read_line(entry.payload)
+        else:
+            decoded = decode(Message(topic=topic, payload=entry.payload, received_at=entry.received_at), 0)
+            readings, refused = decoded.readings, decoded.refused
         done = ingest.process(
             Batch(
-                readings=decoded.readings,
-                refused=decoded.refused,
+                readings=readings,
+                refused=refused,
                 received_at=[entry.received_at],
                 topic=[entry.topic],
                 payload=[entry.payload],
                 at=at,
                 entry=entry.id,
+                recorded=recorded,
             )
         )
         total = done if total is None else total.plus(done)

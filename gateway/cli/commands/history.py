@@ -88,6 +88,7 @@ def _resolution(text: str, query: object) -> str:
 
 def _emit(form: str, fields: Sequence[str], rows: Iterable[dict[str, object]], out: Path | None) -> None:
     import contextlib
+    import itertools
     import sys
 
     if form == "parquet" and out is not None:
@@ -95,11 +96,11 @@ def _emit(form: str, fields: Sequence[str], rows: Iterable[dict[str, object]], o
         return
     with contextlib.ExitStack() as stack:
         target = sys.stdout if out is None else stack.enter_context(out.open("w", encoding="utf-8", newline=""))
-        lines = {"csv": _csv, "ndjson": _ndjson, "table": _table}[form](fields, rows)
-        n = 0
-        for n, line in enumerate(lines, start=1):  # noqa: B007  the count is used after the loop
+        given = iter(rows)
+        first = list(itertools.islice(given, 1))
+        for line in {"csv": _csv, "ndjson": _ndjson, "table": _table}[form](fields, itertools.chain(first, given)):
             target.write(line)
-    if n <= (form != "ndjson") * (2 if form == "table" else 1):
+    if not first:
         note("no readings")
 
 
