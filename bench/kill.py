@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 __all__ = ["Outcome", "Trial", "run"]
 
@@ -85,7 +86,7 @@ class Publisher:
         self._rate = rate
         self._stop = threading.Event()
         self._connected = threading.Event()
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="bench-kill", clean_session=False)
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="bench-kill", clean_session=False)
         self._client.max_inflight_messages_set(500)
         self._client.on_publish = self._on_publish
         self._client.on_connect = lambda *_: self._connected.set()
@@ -116,7 +117,8 @@ class Publisher:
         device, boot = f"d{number % DEVICES}", f"b{number // 2000}"
         seq = number // DEVICES
         payload = {
-            "ts": _now_ms(), "value": round(5 + (number * 37 % 11 - 5) * 1e-4, 4), "unit": "kg", "seq": seq, "boot": boot,
+            "ts": _now_ms(), "value": round(5 + (number * 37 % 11 - 5) * 1e-4, 4), "unit": "kg",
+            "seq": seq, "boot": boot,
         }  # fmt: skip
         if number % 3 == 0:
             payload |= {"reference": 5, "reference_u": 0.0001}
@@ -260,7 +262,7 @@ def _await_session(gateway: Gateway) -> None:
     log = gateway.folder / "run.log"
     until = time.monotonic() + DRAIN_S
     probe = threading.Event()
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.on_message = lambda _c, _d, m: probe.set() if m.payload == b"online" else None
     port = int((gateway.folder / "config/gateway.yaml").read_text().split("127.0.0.1:")[1].split(",")[0])
     client.connect("127.0.0.1", port)
