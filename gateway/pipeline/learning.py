@@ -75,6 +75,7 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
     ready = position >= settled_from[unit]
     mine = np.where(ready & learned, np.maximum(unit_state["sigma"][unit], rounding[rows]), sigma[rows])
     sigma[rows] = mine
+    _sigma_beside(plan, states, checks, rows, unit, position, settled_from, unit_state, sigma)
     with np.errstate(divide="ignore", invalid="ignore"):
         z_rows = (checks.residual[rows] - unit_state["centre"][unit]) / mine
     z = np.full(n, np.nan)
@@ -102,6 +103,37 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
         unit_state=unit_state,
         unit_of=unit_of,
     )
+
+
+def _sigma_beside(
+    plan: Plan,
+    states: States,
+    checks: Checks,
+    rows: Ints,
+    unit: Ints,
+    position: Ints,
+    settled_from: Ints,
+    unit_state: States,
+    sigma: Floats,
+) -> None:
+    """Give checks that are not charted the σ of their chapter where it is known, else flag them as learning.
+
+    A relative channel's σ says nothing about an absolute error at R = 0.
+    """
+    sigma[checks.zero_reference] = np.nan
+    wanting = np.isnan(plan.sigma[checks.channel]) & ~checks.zero_reference
+    wanting[rows] = False
+    for i in np.flatnonzero(wanting).tolist():
+        before = int(np.searchsorted(rows, i)) - 1
+        local, chapter = checks.local[i], plan.e_chapter[checks.epoch[i]]
+        state, ready = states[local], True
+        if before >= 0 and checks.local[rows[before]] == local:
+            state = unit_state[unit[before]]
+            ready = position[before] + 1 >= settled_from[unit[before]]
+        if ready and state["chapter"] == chapter and state["sigma"] > 0.0:
+            sigma[i] = max(float(state["sigma"]), float(checks.rounding[i]))
+        else:
+            checks.flags[i] |= Flag.LEARNING
 
 
 def _early_mode(mode: Ints) -> npt.NDArray[np.int8]:
