@@ -107,7 +107,7 @@ def send(load: Load) -> Sent:
     """Publish it all and return once the broker has acknowledged everything. OSError when it cannot be reached."""
     with socket.create_connection((load.host, load.port), timeout=CONNECT_S) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _connect(sock, load.client_id)
+        connect(sock, load.client_id)
         sock.setblocking(False)
         started = time.perf_counter()
         _Run(load, sock).run()
@@ -129,7 +129,7 @@ class _Run:
     def __init__(self, load: Load, sock: socket.socket) -> None:
         self._load = load
         self._sock = sock
-        self._packets = (_publish(n % 65535 + 1, t, p) for n, (t, p) in enumerate(messages(load)))
+        self._packets = (publish_packet(n % 65535 + 1, t, p) for n, (t, p) in enumerate(messages(load)))
         self._made = 0
         self._acknowledged = 0
         self._rest = 0
@@ -180,7 +180,7 @@ def _device(number: int) -> str:
     return f"scale-{number:05d}"
 
 
-def _connect(sock: socket.socket, client_id: str) -> None:
+def connect(sock: socket.socket, client_id: str) -> None:
     identifier = client_id.encode()
     body = b"\x00\x04MQTT\x04\x02\x00\x00" + len(identifier).to_bytes(2, "big") + identifier
     sock.sendall(b"\x10" + _length(len(body)) + body)
@@ -189,7 +189,7 @@ def _connect(sock: socket.socket, client_id: str) -> None:
         raise ConnectionError(f"the broker refuses the connection ({answer.hex()})")
 
 
-def _publish(packet_id: int, topic: str, payload: bytes) -> bytes:
+def publish_packet(packet_id: int, topic: str, payload: bytes) -> bytes:
     name = topic.encode()
     body = b"".join((len(name).to_bytes(2, "big"), name, packet_id.to_bytes(2, "big"), payload))
     return b"\x32" + _length(len(body)) + body

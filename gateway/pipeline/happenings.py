@@ -14,7 +14,6 @@ from gateway.pipeline.columns import Columns
 from gateway.pipeline.judge import Judgement
 from gateway.pipeline.plan import Plan
 from gateway.pipeline.records import evidence_class
-from gateway.pipeline.state import States
 from gateway.pipeline.watch import Change
 
 __all__ = ["Key", "OpenAlarms", "event_record", "happen", "reconcile"]
@@ -64,17 +63,15 @@ def happen(
     return out
 
 
-def reconcile(
-    plan: Plan, channels: Iterable[int], states: States, standing: OpenAlarms, *, amended: bool
-) -> list[Happening]:
-    """Return what must happen so that open alarms and conditions agree again; `states` are the plan's, whole.
+def reconcile(plan: Plan, states: Mapping[int, Any], standing: OpenAlarms, *, amended: bool) -> list[Happening]:
+    """Return what must happen so that open alarms and conditions agree again; `states`: channel -> its state.
 
     An alarm whose condition late data undid is cleared as `amended`; a condition that stands without an alarm
     (a person cleared it) raises a new one, dated by the channel's last reading.
     """
     out: list[Happening] = []
-    for channel in channels:
-        facts, state = plan.facts[channel], states[channel]
+    for channel, state in states.items():
+        facts = plan.facts[channel]
         for kind in RULES:
             key = (facts.device, facts.channel, kind)
             alarm, level = standing.get(key), int(state[f"{kind}_level"])

@@ -81,6 +81,7 @@ def verdict_dtype() -> np.dtype[Any]:
     return np.dtype(fields)
 
 
+@np.errstate(over="ignore")
 def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) -> Judgement:
     """Judge sorted readings of known channels.
 
@@ -94,7 +95,7 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     signals = watch_signal(plan, states, columns, firsts, counts)
     checks = check_columns(plan, states, columns, local, epoch)
     fit = ~checks.zero_reference & (columns.stable[checks.row] != 0) & ~signals.out_of_range[checks.row]
-    chartable = fit & ~np.isnan(checks.residual) & (not alone)
+    chartable = fit & np.isfinite(checks.residual) & (not alone)
     learned = settle_phase_one(plan, states, checks, chartable)
     verdicts = _verdicts(plan, checks, learned)
     if alone:

@@ -243,7 +243,7 @@ def _token_columns(columns: Columns, verdicts: npt.NDArray[Any], contexts: Seque
     numbers, _ = _slots()
     relative = np.array([k.error_unit == "%" and k.unit != "%" for k in contexts])
     reference, error = verdicts["reference"], verdicts["error"]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         percent = np.where(relative, error, 100.0 * error / np.abs(reference))
     percent[reference == 0.0] = np.nan
     found = [_numbers(percent if name == "error_percent" else verdicts[name]) for name in numbers]

@@ -21,6 +21,9 @@ log = logging.getLogger("metergate.alarms")
 Publish = Callable[[str, bytes, bool, dict[str, str]], None]
 """(topic, payload, retain, MQTT 5 user properties); never blocks."""
 
+STATES = 200
+"""So many device states are published a second at most."""
+
 _LEVEL = {
     Severity.CRITICAL: logging.ERROR,
     Severity.MAJOR: logging.ERROR,
@@ -31,21 +34,35 @@ _LEVEL = {
 
 
 class Announcer:
-    """Called with every committed batch, on the ledger's thread; publishes from a cursor over the alarm log."""
+    """Called with every committed batch, on the ledger's thread; publishes from a cursor over the alarm log.
+
+    States are published by `flush`, each second for at most `STATES` devices, those waiting longest first: what a
+    fleet reports must not drown in what is said about it.
+    """
 
     def __init__(self, site: str, publish: Publish) -> None:
         self._site = site
         self._publish = publish
         self._cursor: int | None = None
+        self._waiting: dict[str, None] = {}
 
     def __call__(self, ingest: Ingest, done: Done) -> None:
-        """Announce a batch: its alarm events, and the states of the devices it touched."""
+        """Announce a batch: its alarm events at once, the states of the devices it touched by and by."""
         for happening in done.happenings:
             _log(happening)
-        self.alarms(ingest)
-        devices = {ingest.plan.facts[c].device for c in done.channels}
-        if devices:
-            self.states(ingest, devices)
+        if done.happenings or not done.channels:
+            self.alarms(ingest)
+        facts = ingest.plan.facts
+        self._waiting.update(dict.fromkeys(facts[c].device for c in done.channels))
+
+    def flush(self, ingest: Ingest) -> None:
+        """Publish the states that wait, the oldest first, as many as a second bears."""
+        chosen = list(self._waiting)[:STATES]
+        for device in chosen:
+            del self._waiting[device]
+        known = {d for d in chosen if d in ingest.plan.devices}
+        if known:
+            self.states(ingest, known)
 
     def states(self, ingest: Ingest, devices: set[str]) -> None:
         """Publish where these devices stand."""

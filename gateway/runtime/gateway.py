@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from pathlib import Path
 
@@ -45,6 +46,7 @@ async def run_gateway(config: Path | None) -> None:
                 decode=decode,
                 replan=lambda ledger: plan_from(ledger, settings, packs),
                 announce=announcer,
+                flush=announcer.flush,
                 clock=now_ns,
                 lateness_ns=settings.lateness,
             )
@@ -72,6 +74,10 @@ async def _until_stopped(service: Service, stop: asyncio.Event) -> None:
     if not running.done():
         log.warning("the batch in hand is not done in time; it is not acknowledged and will come again")
         running.cancel()
+        await asyncio.wait({running}, timeout=0.3)
+        if not running.done():
+            logging.shutdown()
+            os._exit(0)  # the ledger's thread is stuck (a dead disk, say): what it holds is not acknowledged
     try:
         await running
     except asyncio.CancelledError:

@@ -248,10 +248,7 @@ class Ingest:
             judgement = judge(plan, fresh(len(channels)), part, alone=True)
             self._write(connection, part, judgement, received[settled.beyond], np.full(len(part), readings.BEYOND))
             checks += len(judgement.verdicts)
-        whole = self.states.copy() if happenings or standing else self.states
-        if whole is not self.states:
-            whole[touched] = after
-            happenings += reconcile(plan, self._with_open_conditions(touched, after), whole, standing, amended=False)
+        happenings += reconcile(plan, _with_conditions(touched, after), standing, amended=False)
         alarm_rows.put(connection, happenings)
         states.put_states(connection, plan, self.ids, touched, after, after_seen)
         since_checkpoint = self._checkpoint(connection, touched, after, new)
@@ -270,13 +267,6 @@ class Ingest:
     def _needs_rerun(self, new: Columns, settled: Settled) -> npt.NDArray[np.bool_]:
         """Return the readings that are not later than everything their channel was judged on."""
         return (new.time <= self.states["time"][new.channel]) & ~settled.beyond
-
-    def _with_open_conditions(self, touched: Ints, after: npt.NDArray[Any]) -> list[int]:
-        levels = [name for name in after.dtype.names or () if name.endswith("_level")]
-        open_ = np.zeros(len(after), np.bool_)
-        for name in levels:
-            open_ |= after[name] > 0
-        return [int(c) for c in touched[open_]]
 
     def _context(self, connection: sqlite3.Connection, channel: int, epoch: int) -> int:
         number = self._contexts.get(epoch)
@@ -352,9 +342,7 @@ class Ingest:
         facts = self.plan.facts[channel]
         seen = alarm_rows.recorded(connection, facts.device, facts.channel)
         happenings = happen(self.plan, judgement.changes, columns, judgement, standing, seen)
-        whole = self.states.copy()
-        whole[channel] = judgement.states[0]
-        happenings += reconcile(self.plan, [channel], whole, standing, amended=True)
+        happenings += reconcile(self.plan, {channel: judgement.states[0]}, standing, amended=True)
         return judgement.states[0], happenings, int((~np.isnan(new.reference)).sum())
 
     def _write_part(
@@ -431,9 +419,7 @@ class Ingest:
             seen = alarm_rows.recorded(connection, facts.device, facts.channel)
             happenings = happen(self.plan, judgement.changes, old.columns, judgement, standing, seen)
             state = judgement.states
-            whole = self.states.copy()
-            whole[channel] = state[0]
-            happenings += reconcile(self.plan, [channel], whole, standing, amended=True)
+            happenings += reconcile(self.plan, {channel: state[0]}, standing, amended=True)
         alarm_rows.put(connection, happenings)
         states.put_states(connection, self.plan, self.ids, index, state, self.seen)
         return state[0], happenings, standing
@@ -449,6 +435,15 @@ class Ingest:
             states.put_checkpoints(connection, rows)
             since[touched[due]] = 0
         return since
+
+
+def _with_conditions(touched: Ints, after: npt.NDArray[Any]) -> dict[int, Any]:
+    """Return the channels, with their states, in which some condition stands."""
+    standing = np.zeros(len(after), np.bool_)
+    for name in after.dtype.names or ():
+        if name.endswith("_level"):
+            standing |= after[name] > 0
+    return {int(touched[i]): after[i] for i in np.flatnonzero(standing).tolist()}
 
 
 def _same(now: bytes, was: bytes) -> bool:

@@ -102,6 +102,7 @@ class Service:
     announce: Announce
     clock: Callable[[], int]
     lateness_ns: int
+    flush: Callable[[Ingest], None] = lambda _ingest: None
     horizon: Callable[[], int] | None = None
     totals: Totals = field(default_factory=Totals)
     ingest: Ingest | None = None
@@ -220,6 +221,7 @@ class Service:
     def let_time_pass(self) -> None:
         """Raise what silence has made due, up to the moment everything has been received; on the ledger's thread."""
         try:
+            self.flush(self._at_work)
             if self.horizon is None and not self.fresh:
                 return
             ingest, at = self._at_work, self.clock()

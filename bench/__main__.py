@@ -1,0 +1,225 @@
+"""The gateway against a bare subscriber, in one run: rates, latency, memory, and replay. `make bench`.
+
+A real mosquitto, the load in a process of its own, QoS 1, ledger FULL, all charts on. Rates are of a drained backlog:
+the broker holds the messages before the subscriber starts. Prints a table, and JSON with --json FILE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench import latency, replaying
+from bench.load import Load, registry_yaml
+from bench.peer import drain_paho, fill, subscribe
+
+CONFIG = """listener {port} 127.0.0.1
+allow_anonymous true
+max_inflight_messages 2000
+max_queued_messages 0
+max_queued_bytes 0
+"""
+WAIT_S = 240.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One line of the table."""
+
+    what: str
+    value: float
+    unit: str
+    goal: str
+    met: bool
+
+
+@contextmanager
+def broker(folder: Path) -> Iterator[int]:
+    """Run a mosquitto on a free loopback port."""
+    binary = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    (folder / "mosquitto.conf").write_text(CONFIG.format(port=port))
+    process = subprocess.Popen([binary, "-c", str(folder / "mosquitto.conf")], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Gateway:
+    """`metergate run` as a process with a data folder of its own."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "METERGATE_SITE": "bench",
+            "METERGATE_DATA_DIR": str(folder),
+            "METERGATE_BROKER__URL": f"mqtt://127.0.0.1:{port}",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def apply(self, text: str) -> None:
+        """Put a registry into the ledger."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "bench.yaml").write_text(text)
+        command = [sys.executable, "-m", "gateway", "apply", str(self.folder / "bench.yaml")]
+        subprocess.run(command, env=self.environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def start(self) -> float:
+        """Start it; return the seconds until it was subscribed."""
+        begun = time.monotonic()
+        path = self.folder / "run.log"
+        with path.open("wb") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "gateway", "run"], env=self.environment, stderr=log)
+        while time.monotonic() - begun < WAIT_S and self.process.poll() is None:
+            if b"connected to" in path.read_bytes():
+                return time.monotonic() - begun
+            time.sleep(0.01)
+        raise RuntimeError(f"the gateway did not start: {path.read_text()[-500:]}")
+
+    def stop(self) -> int:
+        """Stop it; return its largest resident memory in kB."""
+        if self.process is None:
+            return 0
+        peak = 0
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                peak = int(line.split()[1])
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+        return peak
+
+    def stored(self, connection: sqlite3.Connection) -> int:
+        """Return how many readings are durable."""
+        row = connection.execute("SELECT n FROM counter WHERE name = 'stored'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def drain(self, count: int) -> tuple[float, int]:
+        """Start on a backlog; return readings a second from the first durable one to the last, and peak memory in kB."""
+        connection = sqlite3.connect(self.folder / "ledger.sqlite")
+        before = self.stored(connection)
+        self.start()
+        first: tuple[float, int] | None = None
+        until = time.monotonic() + WAIT_S
+        while time.monotonic() < until:
+            now, n = time.monotonic(), self.stored(connection) - before
+            if n and first is None:
+                first = (now, n)
+            if n >= count and first is not None:
+                connection.close()
+                return (n - first[1]) / max(now - first[0], 1e-9), self.stop()
+            time.sleep(0.01)
+        raise RuntimeError(f"only {n} of {count} readings were stored")
+
+
+def backlog_rate(port: int, folder: Path, load: Load, client_id: str) -> tuple[float, int]:
+    """Return the gateway's rate on a backlog of this load, and its peak memory."""
+    gateway = Gateway(folder, port)
+    gateway.apply(registry_yaml(load))
+    gateway.start()
+    gateway.stop()
+    fill(load)
+    del client_id
+    return gateway.drain(load.count * load.pack)
+
+
+def measure(quick: bool) -> list[Figure]:
+    """Run everything."""
+    figures: list[Figure] = []
+    scale = 4 if quick else 1
+    with tempfile.TemporaryDirectory(prefix="metergate-bench-", dir=os.environ.get("METERGATE_BENCH_DIR")) as name:
+        folder = Path(name)
+        with broker(folder) as port:
+            singles = Load(port=port, count=80_000 // scale, devices=1000)
+            subscribe(port, "peer")
+            fill(singles)
+            peer = drain_paho(port, "peer", singles.count)
+        with broker(folder) as port:
+            ours, _ = backlog_rate(
+                port, folder / "single", Load(port=port, count=singles.count, devices=1000), "single"
+            )
+            share = 100 * ours / peer.per_s
+            figures += [
+                Figure(what="bare paho subscriber, single readings", value=peer.per_s, unit="/s", goal="", met=True),
+                Figure(what="gateway, single readings", value=ours, unit="/s", goal="", met=True),
+                Figure(what="share of the bare subscriber", value=share, unit="%", goal=">= 35", met=share >= 35),
+            ]
+            p50, p99 = latency.measure(port, folder / "single", rate=ours / 2, seconds=20 / scale)
+            figures.append(
+                Figure(what="publish to durable at half the rate, median", value=p50, unit="ms", goal="", met=True)
+            )
+            figures.append(
+                Figure(what="publish to durable at half the rate, p99", value=p99, unit="ms", goal="< 50", met=p99 < 50)
+            )
+        with broker(folder) as port:
+            packs = Load(port=port, count=8000 // scale, pack=100, devices=1000)
+            rate, _ = backlog_rate(port, folder / "packs", packs, "packs")
+            figures.append(
+                Figure(what="gateway, packs of 100", value=rate, unit="readings/s", goal=">= 40000", met=rate >= 40_000)
+            )
+        with broker(folder) as port:
+            many = Load(port=port, count=40_000 // scale, devices=10_000)
+            rate, peak = backlog_rate(port, folder / "many", many, "many")
+            figures.append(
+                Figure(what="gateway, 10 000 devices, single readings", value=rate, unit="/s", goal="", met=True)
+            )
+            figures.append(
+                Figure(
+                    what="memory with 10 000 devices", value=peak / 1024, unit="MiB", goal="< 200", met=peak < 200_000
+                )
+            )
+        rate = replaying.measure(folder / "replay", checks=400_000 // scale)
+        figures.append(
+            Figure(
+                what="replay with verdicts and all charts",
+                value=rate,
+                unit="checks/s",
+                goal=">= 40000",
+                met=rate >= 40_000,
+            )
+        )
+    return figures
+
+
+def main() -> None:
+    """Measure, print the table, write JSON; exit 1 if a goal was missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a quarter of the load")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    figures = measure(arguments.quick)
+    width = max(len(f.what) for f in figures)
+    for f in figures:
+        print(f"{f.what:<{width}}  {f.value:>12,.1f} {f.unit:<11} {f.goal:<9} {'' if f.met else 'MISSED'}".rstrip())
+    if arguments.json:
+        about = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+        arguments.json.write_text(json.dumps({**about, "figures": [asdict(f) for f in figures]}, indent=1))
+    sys.exit(0 if all(f.met for f in figures) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Publish to durable: each reading carries the moment it was published; the ledger is watched for it.
+
+`python -m bench.latency PORT RATE SECONDS` is the publisher, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench.load import connect, publish_packet
+
+__all__ = ["measure"]
+
+
+def publish(port: int, rate: float, seconds: float) -> None:
+    """Publish readings of the bench's devices at a steady rate; `ts` is the moment of publishing."""
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        connect(sock, "metergate-latency")
+        sock.setblocking(False)
+        begun, sent = time.monotonic(), 0
+        while (elapsed := time.monotonic() - begun) < seconds:
+            packets = bytearray()
+            while sent < elapsed * rate:
+                ts = time.time_ns() / 1e6  # noqa: TID251  a measurement of real time
+                body = f'{{"ts":{ts:.3f},"value":5.0012,"unit":"kg","reference":5,"reference_u":0.0002}}'
+                packets += publish_packet(
+                    sent % 60_000 + 1, f"metergate/reading/bench/scale-{sent % 1000:05d}/mass", body.encode()
+                )
+                sent += 1
+            sock.setblocking(True)
+            sock.sendall(packets)
+            sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while sock.recv(65_536):
+                    pass
+            time.sleep(0.001)
+        time.sleep(1.0)
+
+
+def measure(port: int, folder: Path, *, rate: float, seconds: float) -> tuple[float, float]:
+    """Return median and 99th percentile in ms, over the time after the first second. The gateway is started here."""
+    from bench.__main__ import Gateway
+
+    gateway = Gateway(folder, port)
+    gateway.start()
+    connection = sqlite3.connect(folder / "ledger.sqlite")
+    last = int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM reading").fetchone()[0])
+    command = [sys.executable, "-m", "bench.latency", str(port), str(rate), str(seconds)]
+    publisher = subprocess.Popen(command)
+    begun, found = time.monotonic(), []
+    while time.monotonic() - begun < seconds + 1.0:
+        rows = connection.execute("SELECT id, time FROM reading WHERE id > ?", (last,)).fetchall()
+        now = time.time_ns()  # noqa: TID251  a measurement of real time
+        if rows:
+            last = rows[-1][0]
+            if time.monotonic() - begun > 1.5:
+                found += [(now - t) / 1e6 for _, t in rows]
+        time.sleep(0.001)
+    publisher.wait(30)
+    connection.close()
+    gateway.stop()
+    found.sort()
+    return found[len(found) // 2], found[int(len(found) * 0.99)]
+
+
+if __name__ == "__main__":
+    publish(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))
