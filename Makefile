@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+PYTHON ?=
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
@@ -14,10 +14,8 @@ help: ## Show the targets
 
 setup: $(VENV)/.installed system ## Create .venv with everything (idempotent)
 
-$(VENV)/bin/python:
+$(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@PYTHON="$(PYTHON)" .ci/make-venv $(VENV)
-
-$(VENV)/.installed: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
