@@ -11,6 +11,7 @@ import json
 import random
 import selectors
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -217,7 +218,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--window", type=int, default=default.window)
     parser.add_argument("--boot", default=default.boot)
-    print(json.dumps(asdict(send(Load(**vars(parser.parse_args()))))))
+    try:
+        print(json.dumps(asdict(send(Load(**vars(parser.parse_args()))))))
+    except OSError as error:
+        sys.exit(f"nothing can be published: {error}")
 
 
 if __name__ == "__main__":

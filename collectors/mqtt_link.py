@@ -76,7 +76,7 @@ class Link(asyncio.Protocol):
         self._is_accepted = self._is_ready = self._is_over = self._is_paused = False
         # A ping goes out after this, and the link is dead after as much again: within twice `keepalive_s`.
         self._keepalive_s = float(max(1, settings.keepalive_s - 1))
-        self._said_at = self._heard_at = 0.0
+        self._said_at = self._heard_at = self._ticked_at = 0.0
         self._pinged_at: float | None = None
         self._rest = bytearray()
         self._needed = 2
@@ -168,13 +168,18 @@ class Link(asyncio.Protocol):
         """Ping when nothing was said or heard for a while; give up on a broker that leaves a ping unanswered."""
         if self._is_over:
             return
-        self._timers["tick"] = self._loop.call_later(min(0.5, self._keepalive_s / 10), self._tick)
+        step = min(0.5, self._keepalive_s / 10)
+        self._timers["tick"] = self._loop.call_later(step, self._tick)
         now = self._loop.time()
-        if self._pinged_at is not None and now - self._pinged_at >= self._keepalive_s:
+        # After a stall of our own the answer may be there, not yet read: it gets one more tick.
+        was_stalled, self._ticked_at = now - self._ticked_at > 2 * step, now
+        if self._pinged_at is not None and now - self._pinged_at >= self._keepalive_s and not was_stalled:
             self._end(troubles.silent(self._settings))
-        elif self._is_accepted and now - min(self._said_at, self._heard_at) >= self._keepalive_s:
-            if now - self._said_at >= min(1.0, self._keepalive_s):
-                self._say(packets.PINGREQ)
+            return
+        is_deaf = now - self._heard_at >= self._keepalive_s and self._pinged_at is None and not self._is_paused
+        is_mute = now - self._said_at >= self._keepalive_s
+        if self._is_accepted and (is_deaf or is_mute):
+            self._say(packets.PINGREQ)
             if self._pinged_at is None and not self._is_paused:
                 self._pinged_at = now
 

@@ -237,3 +237,19 @@ def test_overload_is_held_back_the_link_lives_and_nothing_is_lost(mosquitto: Mos
         assert [e.kind for e in events] == [EventKind.SESSION_NEW, EventKind.CONNECTED]
 
     asyncio.run(run())
+
+
+def test_a_slow_consumer_that_only_acknowledges_keeps_its_link(mosquitto: Mosquitto) -> None:
+    """Acknowledgements are no question: only a ping may be held against a silent broker."""
+
+    async def run() -> None:
+        events: list[MqttEvent] = []
+        async with source(mosquitto.port, events=events, keepalive_s=2) as mqtt:
+            await mqtt.wait_ready()
+            await publish(mosquitto.port, numbered(0, 20))
+            for message in await collect(mqtt, 20, acknowledge=False):
+                await mqtt.acknowledge([message])
+                assert await mqtt.take(1, 0.25) == []
+        assert [e.kind for e in events] == [EventKind.SESSION_NEW, EventKind.CONNECTED]
+
+    asyncio.run(run())
