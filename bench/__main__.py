@@ -119,7 +119,7 @@ class Gateway:
         return 0 if row is None else int(row[0])
 
     def drain(self, count: int) -> tuple[float, int]:
-        """Start on a backlog; return readings a second from the first durable one to the last, and peak memory in kB."""
+        """Start on a backlog; return readings/s from the first durable one to the last, and peak memory in kB."""
         connection = sqlite3.connect(self.folder / "ledger.sqlite")
         before = self.stored(connection)
         self.start()

@@ -166,24 +166,36 @@ def _amounts(c: Columns, row: Ints) -> tuple[Floats, Floats, Bools]:
 def _reference_u(plan: Plan, c: Columns, row: Ints, reference: Floats, flags: Ints) -> Floats:
     """Return the reference's expanded uncertainty (k = 2, in `unit`): as sent, else by the standard's certificate."""
     out = c.reference_u[row].copy()
-    for i in np.flatnonzero(np.isnan(out) | (c.standard[row] != None)).tolist():  # noqa: E711  element by element
-        facts = plan.facts[int(c.channel[row[i]])]
-        name = c.standard[row[i]] or facts.standard
-        standard = plan.index.get((name, facts.channel), -1) if name else -1
-        if standard < 0:
-            continue
-        epoch = epochs_of(plan, np.array([standard]), c.time[row[i] : row[i] + 1])
-        if c.time[row[i]] >= plan.e_valid_to[epoch[0]]:
-            flags[i] |= Flag.STANDARD_EXPIRED
-        if np.isnan(out[i]):
-            x = convert_float(float(reference[i]), facts.unit, plan.facts[standard].unit)
-            _, U, k, _ = plan.curves.lookup(plan.e_curve[epoch], np.array([x]))
-            at_k2 = float(U[0]) * 2.0 / float(k[0])
-            if plan.relative[standard]:
-                out[i] = at_k2 * abs(float(reference[i])) / 100.0
-            elif not np.isnan(at_k2):
-                out[i] = convert_float(at_k2, plan.facts[standard].unit, facts.unit, difference=True)
+    which = _standards(plan, c, row)
+    known = np.flatnonzero(which >= 0)
+    if not len(known):
+        return out
+    time = c.time[row[known]]
+    epoch = epochs_of(plan, which[known], time)
+    flags[known[time >= plan.e_valid_to[epoch]]] |= Flag.STANDARD_EXPIRED
+    for n in np.flatnonzero(np.isnan(out[known])).tolist():
+        i = int(known[n])
+        standard, size = int(which[i]), float(reference[i])
+        unit, own = plan.facts[int(c.channel[row[i]])].unit, plan.facts[standard].unit
+        _, U, k, _ = plan.curves.lookup(plan.e_curve[epoch[n : n + 1]], np.array([convert_float(size, unit, own)]))
+        at_k2 = float(U[0]) * 2.0 / float(k[0])
+        if plan.relative[standard]:
+            out[i] = at_k2 * abs(size) / 100.0
+        elif not np.isnan(at_k2):
+            out[i] = convert_float(at_k2, own, unit, difference=True)
     return out
+
+
+def _standards(plan: Plan, c: Columns, row: Ints) -> Ints:
+    """Return the channel of the standard each check was made with: as sent, else the channel's own; -1 if unknown."""
+    present, place = np.unique(c.channel[row], return_inverse=True)
+    facts = [plan.facts[channel] for channel in present.tolist()]
+    own = np.array([plan.index.get((f.standard, f.channel), -1) if f.standard else -1 for f in facts], np.int64)
+    which: Ints = own[place]
+    names = c.standard[row]
+    for i in np.flatnonzero(names != None).tolist():  # noqa: E711  element by element
+        which[i] = plan.index.get((names[i], facts[place[i]].channel), -1)
+    return which
 
 
 def _axes(

@@ -205,7 +205,7 @@ def _text(  # noqa: PLR0911  one line per kind reads best
     if kind is AlarmKind.MPE:
         return (
             f"{place}: error {_short(e.get('error'))} {e.get('error_unit', '')} against MPE "
-            f"{_short(e.get('mpe'))}, probably conforming with p = {_short(e.get('p_conforming'))}"
+            f"{_short(e.get('mpe'))}, conforming with probability {_short(e.get('p_conforming'))}"
         )
     if "statistic" not in e:
         return f"{place}: differs from its certificate ({kind})"

@@ -51,10 +51,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """Readings received: sorted columns, the readings row by row, what to ask of the store, what was refused."""
+    """Readings received: sorted columns, the readings row by row, what to ask of the store, what was refused.
+
+    `arrival` says which row came when; within a recorded file that means nothing.
+    """
 
     columns: Columns
     readings: Sequence[Reading]
+    arrival: Ints
     recorded: bool
     doubtful: Bools
     refused: list[Refusal] = field(default_factory=list)
@@ -126,6 +130,7 @@ def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None)
     return Intake(
         columns=columns,
         readings=[kept[i] for i in order.tolist()],
+        arrival=np.arange(len(order)) if at is None else order.astype(np.int64),
         recorded=at is None,
         doubtful=_doubtful(columns, seen),
         refused=refused,
@@ -248,7 +253,7 @@ def settle(intake: Intake, seen: Seen, stored: Sequence[Columns], lateness_ns: i
         else:
             duplicates += 1
     new = columns.take(keep)
-    late, beyond = _lateness(new, seen, lateness_ns)
+    late, beyond = _lateness(new, intake.arrival[keep], seen, lateness_ns)
     return Settled(
         columns=new,
         source=np.array([r.source for r in intake.readings], np.int64)[keep],
@@ -321,12 +326,26 @@ def _conflict(intake: Intake, i: int) -> Refusal:
     return _refusal(r, Why.SEQUENCE_CONFLICT, detail, recorded=intake.recorded)
 
 
-def _lateness(new: Columns, seen: Seen, lateness_ns: int | None) -> tuple[Bools, Bools]:
+def _lateness(new: Columns, arrival: Ints, seen: Seen, lateness_ns: int | None) -> tuple[Bools, Bools]:
     newest = seen["newest"][new.channel] if len(new) else np.zeros(0, np.int64)
+    disordered = (new.channel[1:] == new.channel[:-1]) & (arrival[1:] < arrival[:-1])
+    if disordered.any():
+        newest = _newest_on_arrival(new, arrival, newest)
     late = new.time < newest
     if lateness_ns is None:
         return late, np.zeros(len(new), np.bool_)
     return late, late & (newest - np.where(late, new.time, newest) > lateness_ns)
+
+
+def _newest_on_arrival(new: Columns, arrival: Ints, stored: Ints) -> Ints:
+    """Return the newest time of each row's channel when the row came: what was stored, and what came before it here."""
+    newest = stored.copy()
+    come: dict[int, int] = {}
+    for i in np.argsort(arrival).tolist():
+        channel, time = int(new.channel[i]), int(new.time[i])
+        newest[i] = come.setdefault(channel, int(stored[i]))
+        come[channel] = max(come[channel], time)
+    return newest
 
 
 def _seen_after(new: Columns, seen: Seen) -> Seen:

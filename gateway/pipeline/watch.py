@@ -189,7 +189,8 @@ def _walk(  # noqa: C901  one pass over the readings, every condition in its tur
         if can_be_silent and silences[i] and not conditions[AlarmKind.SILENT].level:
             move(AlarmKind.SILENT, Severity.WARNING, time - silences[i] + timeout, -1)
         if can_be_silent and conditions[AlarmKind.SILENT].level:
-            move(AlarmKind.SILENT, 0, time, row)
+            since = conditions[AlarmKind.SILENT].since
+            move(AlarmKind.SILENT, 0, max(time, since), row, "amended" if time <= since else "")
         if row in chapter_started:
             for kind in (AlarmKind.DRIFT, AlarmKind.NOISY):
                 if kind in conditions and conditions[kind].level:

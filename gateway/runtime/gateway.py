@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from pathlib import Path
 
 from collectors.mqtt import EventKind, MqttEvent, MqttSource
@@ -22,7 +23,8 @@ __all__ = ["run_gateway"]
 
 log = logging.getLogger("metergate")
 
-STOP_S = 4.5
+STOP_S = 4.0
+LAST_RESORT_S = 4.7
 
 
 async def run_gateway(config: Path | None) -> None:
@@ -74,10 +76,6 @@ async def _until_stopped(service: Service, stop: asyncio.Event) -> None:
     if not running.done():
         log.warning("the batch in hand is not done in time; it is not acknowledged and will come again")
         running.cancel()
-        await asyncio.wait({running}, timeout=0.3)
-        if not running.done():
-            logging.shutdown()
-            os._exit(0)  # the ledger's thread is stuck (a dead disk, say): what it holds is not acknowledged
     try:
         await running
     except asyncio.CancelledError:
@@ -86,8 +84,21 @@ async def _until_stopped(service: Service, stop: asyncio.Event) -> None:
 
 def _on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
+
+    def told_to_stop() -> None:
+        stop.set()
+        last_resort = threading.Timer(LAST_RESORT_S, _end)
+        last_resort.daemon = True
+        last_resort.start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told_to_stop)
+
+
+def _end() -> None:
+    """End at once: the ledger's thread is stuck (a dead disk, say). What it holds is not acknowledged, so not lost."""
+    logging.shutdown()
+    os._exit(0)
 
 
 def _mqtt_settings(settings: Settings) -> MqttSettings:

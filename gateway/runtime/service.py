@@ -58,7 +58,7 @@ class OnLedger(Protocol):
 class Announce(Protocol):
     """Who is told what has become durable."""
 
-    def __call__(self, ingest: Ingest, done: Done) -> None:
+    def __call__(self, ingest: Ingest, done: Done, /) -> None:
         """Take note of one committed batch; never blocks."""
         ...
 

@@ -13,7 +13,16 @@ from gateway.metrology.readings import Reading
 from gateway.metrology.rulepacks import catalogue
 from gateway.pipeline.plan import Plan, compile_plan
 from gateway.registry.model import (
-    Center, Certificate, Channel, Decision, Device, Event, Kind, Phase, Point, Registry,
+    Center,
+    Certificate,
+    Channel,
+    Decision,
+    Device,
+    Event,
+    Kind,
+    Phase,
+    Point,
+    Registry,
 )  # fmt: skip
 from gateway.runtime.ingest import Batch, Ingest
 
@@ -40,12 +49,8 @@ def certificate(device: str, at: int = 0, *, name: str = "c1", error: str = "0.0
     )  # fmt: skip
 
 
-def plan_of(
-    devices: Sequence[Device], certificates: Sequence[Certificate] = (), events: Sequence[Event] = ()
-) -> Plan:
-    registry = Registry(
-        devices={d.id: d for d in devices}, certificates=tuple(certificates), events=tuple(events)
-    )
+def plan_of(devices: Sequence[Device], certificates: Sequence[Certificate] = (), events: Sequence[Event] = ()) -> Plan:
+    registry = Registry(devices={d.id: d for d in devices}, certificates=tuple(certificates), events=tuple(events))
     return compile_plan(registry, catalogue([]), {}, lambda _chart, limit, _parameters, _m: limit * 1.5)
 
 

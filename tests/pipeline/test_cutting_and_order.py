@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,9 +33,10 @@ def _sorted_columns(readings: list[Reading]) -> Any:
 def test_any_cutting_into_batches_gives_the_same_bits(seed: int, cuts: list[int]) -> None:
     readings = sorted(noisy_life(seed), key=lambda r: r.time)
     whole = judge(PLAN, fresh(len(PLAN)), _sorted_columns(readings))
-    states, verdicts, changes = fresh(len(PLAN)), {0: [], 1: []}, []
+    states, changes = fresh(len(PLAN)), []
+    verdicts: dict[int, list[bytes]] = {0: [], 1: []}
     edges = [0, *sorted(set(cuts)), len(readings)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         columns = _sorted_columns(readings[start:end])
         if not len(columns):
             continue
