@@ -133,9 +133,8 @@ def _publisher_settings(mqtt: MqttSettings) -> PublisherSettings:
 
 
 def _log_event(event: MqttEvent) -> None:
+    """Say what the source does not say itself."""
     if event.kind is EventKind.SESSION_LOST:
         log.warning(
             "the broker has forgotten our session: messages it held while we were away are lost; see the gap alarms"
         )
-    elif event.trouble is not None:
-        log.warning("%s", event.trouble)
