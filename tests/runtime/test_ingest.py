@@ -1,0 +1,258 @@
+"""One batch, one transaction: late data, repeats, conflicts, a full disk, silence undone (CONTRACTS §3)."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from gateway.ledger import quarantine
+from gateway.ledger.store import Ledger
+from gateway.metrology.readings import Reading
+from gateway.pipeline.checks import Flag
+from gateway.pipeline.judge import verdict_dtype
+from gateway.pipeline.plan import Plan
+from gateway.pipeline.state import dump
+from gateway.runtime.ingest import Batch, Done, Ingest
+from tests.pipeline.centre import DAY, LATENESS, certificate, check, noisy_life, plan_of, scale, two_scales
+
+SECOND = 10**9
+FIVE_MINUTES = 300 * SECOND
+PLAN = two_scales()
+ALONE = plan_of([scale("a")], [certificate("a")])
+
+
+def take(ingest: Ingest, *readings: Reading, at: int | None = None, recorded: bool = False) -> Done:
+    now = max(r.time for r in readings) + SECOND if at is None else at
+    return ingest.process(
+        Batch(readings=readings, received_at=[now], topic=["t"], payload=[b"{}"], at=now, recorded=recorded)
+    )
+
+
+def asked(ingest: Ingest, sql: str) -> list[tuple[Any, ...]]:
+    return ingest.ledger.connection.execute(sql).fetchall()
+
+
+def counters(ingest: Ingest) -> dict[str, int]:
+    return dict(asked(ingest, "SELECT name, n FROM counter"))
+
+
+def verdict(blob: bytes) -> Any:
+    return np.frombuffer(blob, verdict_dtype())[0]
+
+
+def steady(days: Sequence[float]) -> list[Reading]:
+    return [check("a", d, 5.001 + 0.0004 * (int(d) % 3 - 1), seq=int(d)) for d in days]
+
+
+@pytest.fixture
+def ingest(tmp_path: Path) -> Iterator[Ingest]:
+    with Ledger.open(tmp_path) as ledger:
+        yield Ingest(ledger, ALONE, LATENESS)
+
+
+def again(folder: Path, plan: Plan = ALONE) -> Ingest:
+    return Ingest(Ledger.open(folder), plan, LATENESS)
+
+
+def test_late_data_supersedes_later_verdicts_and_keeps_the_old_ones(ingest: Ingest) -> None:
+    take(ingest, *steady([d for d in range(10) if d != 4]))
+    before = asked(ingest, "SELECT id, verdict FROM reading ORDER BY id")
+    done = take(ingest, check("a", 4, 5.006, seq=4), at=9 * DAY + SECOND)
+    assert (done.stored, done.late) == (1, 1)
+    assert asked(ingest, "SELECT id, verdict FROM reading ORDER BY id")[: len(before)] == before
+    amended = asked(
+        ingest, "SELECT r.time, a.version, a.supersedes FROM amendment a JOIN reading r ON r.id = a.reading"
+    )
+    assert amended
+    assert all(time > 4 * DAY and version == 1 and supersedes for time, version, supersedes in amended)
+    assert asked(ingest, f"SELECT late FROM reading WHERE time = {4 * DAY}") == [(1,)]
+
+
+def test_late_data_leaves_the_states_that_data_in_order_would_have_left(ingest: Ingest, tmp_path: Path) -> None:
+    life = [*steady(range(4)), check("a", 4, 5.006, seq=4), *steady(range(5, 12))]
+    take(ingest, *life[:4], *life[5:])
+    take(ingest, life[4], at=12 * DAY)
+    in_order = again(tmp_path / "in-order")
+    take(in_order, *life)
+    assert dump(ingest.states) == dump(in_order.states)
+    in_order.ledger.close()
+
+
+def test_beyond_the_horizon_a_check_is_judged_alone_and_moves_no_chart(ingest: Ingest) -> None:
+    take(ingest, *steady(range(40, 50)))
+    standing = dump(ingest.states)
+    done = take(ingest, check("a", 18.9, 5.3, seq=900), at=50 * DAY)
+    assert (done.stored, done.late, done.happenings) == (1, 1, [])
+    assert dump(ingest.states) == standing
+    assert asked(ingest, "SELECT COUNT(*) FROM amendment") == [(0,)]
+    found = verdict(asked(ingest, "SELECT verdict FROM reading WHERE seq = 900")[0][0])
+    assert int(found["flags"]) & Flag.BEYOND_LATENESS
+    assert np.isnan(found["z"])
+    assert found["error"] == pytest.approx(0.3)
+
+
+def test_just_at_the_horizon_it_is_still_charted(ingest: Ingest) -> None:
+    take(ingest, *steady(range(40, 50)))
+    take(ingest, check("a", 49 - LATENESS // DAY, 5.0, seq=900), at=50 * DAY)
+    found = verdict(asked(ingest, "SELECT verdict FROM reading WHERE seq = 900")[0][0])
+    assert not int(found["flags"]) & Flag.BEYOND_LATENESS
+    assert not np.isnan(found["z"])
+
+
+def test_one_number_with_two_contents_is_a_conflict(ingest: Ingest) -> None:
+    first = check("a", 1, 5.001, seq=7)
+    take(ingest, first)
+    done = take(ingest, msgspec.structs.replace(first, value=5.002))
+    assert (done.stored, done.duplicate, done.quarantined) == (0, 0, 1)
+    assert [e.reason for e in quarantine.entries(ingest.ledger.connection)] == ["sequence_conflict"]
+    assert asked(ingest, "SELECT value FROM reading") == [(5.001,)]
+
+
+def test_another_boot_may_use_the_same_number(ingest: Ingest) -> None:
+    first = check("a", 1, 5.001, seq=7)
+    done = take(ingest, first, msgspec.structs.replace(first, boot="b2", time=2 * DAY))
+    assert (done.stored, done.quarantined) == (2, 0)
+
+
+def test_two_contents_of_one_moment_are_two_readings(ingest: Ingest) -> None:
+    first = check("a", 1, 5.001)
+    done = take(ingest, first, msgspec.structs.replace(first, value=5.002), first)
+    assert (done.stored, done.duplicate) == (2, 1)
+    assert take(ingest, first).duplicate == 1
+
+
+def test_a_live_reading_may_be_five_minutes_ahead_and_no_more(ingest: Ingest) -> None:
+    at = 100 * DAY
+    edge = msgspec.structs.replace(check("a", 0, 5.001, seq=1), time=at + FIVE_MINUTES)
+    ahead = msgspec.structs.replace(check("a", 0, 5.001, seq=2), time=at + FIVE_MINUTES + 1)
+    assert take(ingest, edge, at=at).stored == 1
+    assert take(ingest, ahead, at=at).quarantined == 1
+    assert [e.reason for e in quarantine.entries(ingest.ledger.connection)] == ["future_time"]
+    assert take(ingest, ahead, at=at, recorded=True).stored == 1
+
+
+def test_what_comes_again_after_a_restart_is_a_duplicate(tmp_path: Path) -> None:
+    life = noisy_life(3, n=20)
+    for turn in range(3):
+        ingest = again(tmp_path, PLAN)
+        done = take(ingest, *life)
+        assert (done.stored, done.duplicate) == ((len(life), 0) if turn == 0 else (0, len(life)))
+        ingest.ledger.close()
+
+
+def test_without_numbers_a_repeat_is_known_by_its_content(tmp_path: Path) -> None:
+    reading = check("a", 1, 5.001)
+    for stored in (1, 0):
+        ingest = again(tmp_path)
+        assert take(ingest, reading).stored == stored
+        ingest.ledger.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_reading_ends_in_exactly_one_counter(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    life = noisy_life(seed, n=30)
+    mixed = [*life, *chance.sample(life, 15)]
+    mixed += [msgspec.structs.replace(r, value=r.value + 1) for r in chance.sample(life, 5)]
+    mixed += [msgspec.structs.replace(r, device="nobody") for r in chance.sample(life, 5)]
+    mixed += [msgspec.structs.replace(r, unit="kWh") for r in chance.sample(life, 5)]
+    chance.shuffle(mixed)
+    ingest = again(tmp_path, PLAN)
+    while mixed:
+        size = chance.randint(1, 20)
+        part, mixed = mixed[:size], mixed[size:]
+        done = take(ingest, *part, at=100 * DAY)
+        assert done.received == len(part) == done.stored + done.duplicate + done.quarantined
+    c = counters(ingest)
+    assert c["received"] == c["stored"] + c["duplicate"] + c["quarantined"]
+    assert asked(ingest, "SELECT COUNT(*) FROM reading") == [(c["stored"],)]
+    assert asked(ingest, "SELECT COUNT(*) FROM quarantine") == [(c["quarantined"],)]
+    ingest.ledger.close()
+
+
+def test_late_is_what_is_older_than_the_newest_on_arrival_however_it_was_batched(tmp_path: Path) -> None:
+    late = []
+    arrived = [*steady([1, 2, 5]), *steady([3]), *steady([6])]
+    for size in (1, 2, 5):
+        ingest = again(tmp_path / str(size))
+        for start in range(0, len(arrived), size):
+            take(ingest, *arrived[start : start + size], at=7 * DAY)
+        late.append(asked(ingest, "SELECT time, late, quality FROM reading ORDER BY time"))
+        ingest.ledger.close()
+    assert [flag for _, flag, _ in late[0]] == [0, 0, 1, 0, 0]
+    assert late[1] == late[0]
+    assert late[2] == late[0]
+
+
+def test_on_a_full_disk_nothing_moves_and_the_batch_can_be_tried_again(tmp_path: Path) -> None:
+    life = noisy_life(1, n=60)
+    ingest = again(tmp_path / "full", PLAN)
+    take(ingest, *life[:10])
+    before = (dump(ingest.states), ingest.seen.copy(), dict(ingest.alarms), counters(ingest))
+    (pages,) = asked(ingest, "PRAGMA page_count")[0]
+    asked(ingest, f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        take(ingest, *life[10:])
+    assert dump(ingest.states) == before[0]
+    assert np.array_equal(ingest.seen, before[1])
+    assert (ingest.alarms, counters(ingest)) == before[2:]
+    assert asked(ingest, "SELECT COUNT(*) FROM reading") == [(10,)]
+    asked(ingest, "PRAGMA max_page_count = 1000000")
+    assert take(ingest, *life[10:]).stored == len(life) - 10
+    straight = again(tmp_path / "straight", PLAN)
+    take(straight, *life[:10])
+    take(straight, *life[10:])
+    assert dump(ingest.states) == dump(straight.states)
+    assert set(ingest.alarms) == set(straight.alarms)
+    ingest.ledger.close()
+    straight.ledger.close()
+
+
+def alarm_ends(ingest: Ingest) -> list[tuple[str, str]]:
+    events = [msgspec.json.decode(d) for (d,) in asked(ingest, "SELECT document FROM alarm_event ORDER BY id")]
+    return [(e["transition"], e["reason"] or "") for e in events if e["kind"] == "silent"]
+
+
+def test_a_silent_instrument_is_told_once_its_timeout_has_passed(ingest: Ingest) -> None:
+    take(ingest, *steady([0]))
+    assert ingest.tick(3 * DAY).happenings == []
+    (raised,) = ingest.tick(3 * DAY + 1).happenings
+    assert (raised.alarm.kind.value, raised.time) == ("silent", 3 * DAY)
+    assert ingest.tick(9 * DAY).happenings == []
+    take(ingest, *steady([5]))
+    assert alarm_ends(ingest) == [("raised", ""), ("cleared", "back to normal")]
+
+
+def test_data_that_come_after_all_undo_the_silence(ingest: Ingest) -> None:
+    take(ingest, *steady([0]))
+    assert len(ingest.tick(5 * DAY).happenings) == 1
+    take(ingest, *steady([1, 2, 3, 4, 5]), at=5 * DAY + SECOND)
+    assert ingest.alarms == {}
+    assert alarm_ends(ingest) == [("raised", ""), ("cleared", "amended")]
+
+
+def test_a_silence_that_data_moved_is_told_anew(ingest: Ingest) -> None:
+    take(ingest, *steady([0]))
+    ingest.tick(5 * DAY)
+    take(ingest, *steady([1]), at=5 * DAY)
+    assert ingest.alarms == {}
+    (raised,) = ingest.tick(5 * DAY).happenings
+    assert raised.time == 4 * DAY
+
+
+def test_silence_survives_a_restart_and_is_not_told_twice(tmp_path: Path) -> None:
+    ingest = again(tmp_path)
+    take(ingest, *steady([0]))
+    ingest.tick(5 * DAY)
+    ingest.ledger.close()
+    ingest = again(tmp_path)
+    assert ingest.tick(6 * DAY).happenings == []
+    assert [a.kind.value for a in ingest.alarms.values()] == ["silent"]
+    ingest.ledger.close()

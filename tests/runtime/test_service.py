@@ -1,0 +1,186 @@
+"""The service acknowledges what is durable, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from collectors import Message
+from collectors.memory import MemorySource
+from collectors.profiles import read_profiles
+from collectors.topics import Router
+from gateway.ledger.store import Ledger
+from gateway.runtime.ingest import Done, Ingest
+from gateway.runtime.service import Decoded, Service
+from tests.pipeline.centre import DAY, LATENESS, certificate, plan_of, scale
+
+PLAN = plan_of([scale("a")], [certificate("a")])
+NOW = 100 * DAY
+PATIENCE_S = 20.0
+ROUTER = Router([], read_profiles(()), site="s")
+
+
+def message(number: int, *, device: str = "a") -> Message:
+    value = 5.001 + 0.0004 * (number % 3 - 1)
+    payload = {"ts": number * 86_400_000, "value": value, "unit": "kg", "reference": 5, "seq": number, "boot": "b1"}
+    return Message(topic=f"metergate/reading/s/{device}/mass", payload=json.dumps(payload).encode(), received_at=NOW)
+
+
+def decode(m: Message, index: int) -> Decoded:
+    found = ROUTER.decode(m.topic, m.payload, index, m.received_at)
+    return Decoded(readings=found.readings, refused=found.refused)
+
+
+class Place:
+    """A folder whose disk can be full, a source, and the service between them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.full = threading.Event()
+        self.source = MemorySource()
+        self.stop = asyncio.Event()
+        self.announced: list[Done] = []
+        self.stored_when_acknowledged: list[int] = []
+        self.service = Service(
+            ledger=self._open, source=self.source, decode=decode, replan=lambda _ledger: PLAN,
+            announce=self._announce, clock=lambda: NOW, lateness_ns=LATENESS,
+        )  # fmt: skip
+
+    def _open(self) -> Ledger:
+        ledger = Ledger.open(self.folder)
+        if self.full.is_set():
+            (pages,) = ledger.connection.execute("PRAGMA page_count").fetchone()
+            ledger.connection.execute(f"PRAGMA max_page_count = {pages}")
+        return ledger
+
+    def _announce(self, _ingest: Ingest, done: Done) -> None:
+        if done.received:
+            self.announced.append(done)
+
+    def stored(self) -> list[int]:
+        with Ledger.open(self.folder) as ledger:
+            return [n for (n,) in ledger.connection.execute("SELECT seq FROM reading ORDER BY seq")]
+
+    async def put(self, first: int, last: int) -> None:
+        for number in range(first, last):
+            await self.source.put(message(number))
+
+
+@asynccontextmanager
+async def running(place: Place) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(place.service.run(place.stop))
+    try:
+        yield task
+    finally:
+        place.stop.set()
+        await asyncio.wait_for(task, PATIENCE_S)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():  # noqa: ASYNC110  what is watched is a ledger on another thread
+            await asyncio.sleep(0.01)
+
+
+def test_everything_is_durable_before_it_is_acknowledged(tmp_path: Path) -> None:
+    async def run() -> None:
+        place = Place(tmp_path)
+        acknowledge = place.source.acknowledge
+
+        async def watched(batch: list[Message]) -> None:
+            place.stored_when_acknowledged.append(len(place.stored()))
+            await acknowledge(batch)
+
+        place.source.acknowledge = watched  # type: ignore[method-assign,assignment]
+        async with running(place):
+            for start in range(0, 30, 10):
+                await place.put(start, start + 10)
+                await until(lambda: place.source.unacknowledged == 0)
+        assert place.stored() == list(range(30))
+        assert place.stored_when_acknowledged[-1] == 30
+        assert sum(d.stored for d in place.announced) == place.service.totals.stored == 30
+
+    asyncio.run(run())
+
+
+def test_nothing_is_acknowledged_while_the_disk_is_full_and_all_of_it_after(tmp_path: Path) -> None:
+    async def run() -> None:
+        place = Place(tmp_path)
+        Ledger.open(tmp_path).close()
+        place.full.set()
+        async with running(place):
+            await place.put(0, 50)
+            await until(lambda: place.service.trouble is not None)
+            assert "full" in str(place.service.trouble)
+            assert place.source.unacknowledged == 50
+            assert place.stored() == []
+            assert place.announced == []
+            place.full.clear()
+            await until(lambda: place.source.unacknowledged == 0)
+        assert place.stored() == list(range(50))
+        assert place.service.trouble is None
+
+    asyncio.run(run())
+
+
+def test_told_to_stop_while_the_disk_is_full_it_ends_and_acknowledges_nothing(tmp_path: Path) -> None:
+    async def run() -> None:
+        place = Place(tmp_path)
+        Ledger.open(tmp_path).close()
+        place.full.set()
+        async with running(place):
+            await place.put(0, 50)
+            await until(lambda: place.service.trouble is not None)
+        assert place.source.unacknowledged == 50
+        assert place.stored() == []
+
+    asyncio.run(run())
+
+
+def test_what_is_refused_is_acknowledged_too_once_it_is_in_the_inbox(tmp_path: Path) -> None:
+    async def run() -> None:
+        place = Place(tmp_path)
+        async with running(place):
+            await place.source.put(message(1))
+            await place.source.put(message(2, device="nobody"))
+            await place.source.put(Message(topic="metergate/reading/s/a/mass", payload=b"\xff", received_at=NOW))
+            await until(lambda: place.source.unacknowledged == 0)
+        with Ledger.open(tmp_path) as ledger:
+            reasons = [r for (r,) in ledger.connection.execute("SELECT reason FROM quarantine ORDER BY reason")]
+        assert reasons == ["not_utf8", "unknown_device"]
+        t = place.service.totals
+        assert (t.received, t.stored, t.duplicate, t.quarantined) == (3, 1, 0, 2)
+
+    asyncio.run(run())
+
+
+def test_what_the_source_delivers_again_is_counted_and_not_stored_twice(tmp_path: Path) -> None:
+    async def run() -> None:
+        first = Place(tmp_path)
+        async with running(first):
+            await first.put(0, 20)
+            await until(lambda: first.source.unacknowledged == 0)
+        second = Place(tmp_path)
+        async with running(second):
+            await second.put(10, 30)
+            await until(lambda: second.source.unacknowledged == 0)
+        assert second.stored() == list(range(30))
+        assert (second.service.totals.stored, second.service.totals.duplicate) == (10, 10)
+
+    asyncio.run(run())
+
+
+def test_it_ends_when_its_source_ends(tmp_path: Path) -> None:
+    async def run() -> None:
+        place = Place(tmp_path)
+        await place.put(0, 5)
+        await place.source.close()
+        await asyncio.wait_for(place.service.run(place.stop), PATIENCE_S)
+        assert place.stored() == list(range(5))
+        assert place.source.unacknowledged == 0
+
+    asyncio.run(run())
