@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
-from collectors.simulator.faults import DAY_NS, KINDS, Fault, signal_at
+from collectors.simulator.faults import DAY_NS, KINDS, Fault, Signal, signal_at
 
 __all__ = ["DAYS", "Centre", "Instrument"]
 
@@ -252,7 +252,7 @@ class Centre:
             signal = signal_at(faults, at, count)
             count += bool(faults) and at >= since
             seq += 1
-            value = _value(i, rng, reference, conditions, offset, signal.shift_sigma, signal.over_mpe, signal.noise)
+            value = _value(i, rng, reference, conditions, offset, signal)
             if signal.stuck:
                 frozen = value = value if frozen is None else frozen
             if signal.lost:
@@ -285,16 +285,16 @@ def _value(
     reference: float | None,
     conditions: str,
     offset: float,
-    shift: float,
-    over: float,
-    noise: float,
+    signal: Signal,
 ) -> float:
     """Return the indication: truth plus certified error, offset, faults and noise, rounded as the instrument rounds."""
     if reference is None:
         value = rng.gauss(i.level, i.spread)
         return round(value / i.resolution) * i.resolution
-    error = _certified(i, reference, conditions) + offset + shift * i.sigma + over * i.mpe
-    error += rng.gauss(0.0, i.sigma * noise)
+    share = 1.0 if i.relative else reference / max(load for load, _ in i.loads)
+    shift = signal.shift_sigma + signal.span_sigma * share
+    error = _certified(i, reference, conditions) + offset + shift * i.sigma + signal.over_mpe * i.mpe
+    error += rng.gauss(0.0, i.sigma * signal.noise)
     value = reference * (1.0 + error / 100.0) if i.relative else reference + error
     return round(value / i.resolution) * i.resolution
 

@@ -35,9 +35,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """What a channel's faults do to it at a moment: added error in σ, factor of σ, and what becomes of the reading."""
+    """What a channel's faults do to it at a moment: errors in σ, factor of σ, and what becomes of the reading.
+
+    `span_sigma` is what a span error makes at the largest load checked; it is in proportion below.
+    """
 
     shift_sigma: float = 0.0
+    span_sigma: float = 0.0
     over_mpe: float = 0.0
     noise: float = 1.0
     stuck: bool = False
@@ -49,14 +53,14 @@ def signal_at(  # noqa: C901  one branch per kind of fault
     faults: tuple[Fault, ...], at: int, reading: int
 ) -> Signal:
     """Return what these faults of one channel do at `at` (ns) to its `reading`-th reading since the first of them."""
-    shift, over, noise = 0.0, 0.0, 1.0
+    shift, span, over, noise = 0.0, 0.0, 0.0, 1.0
     stuck = lost = wrong = False
     for fault in faults:
         days = (at - fault.injected_at) / DAY_NS
         if days < 0:
             continue
         if fault.kind == "span_ramp":
-            shift += fault.size * min(days / 30.0, 1.0)
+            span += fault.size * min(days / 30.0, 1.0)
         elif fault.kind in {"zero_shift", "step"}:
             shift += fault.size
         elif fault.kind == "noise":
@@ -71,4 +75,6 @@ def signal_at(  # noqa: C901  one branch per kind of fault
             lost = lost or reading < fault.size
         elif fault.kind == "unit_error":
             wrong = wrong or days < fault.size
-    return Signal(shift_sigma=shift, over_mpe=over, noise=noise, stuck=stuck, lost=lost, wrong_unit=wrong)
+    return Signal(
+        shift_sigma=shift, span_sigma=span, over_mpe=over, noise=noise, stuck=stuck, lost=lost, wrong_unit=wrong
+    )

@@ -7,14 +7,15 @@ import math
 from collections import defaultdict
 from functools import cache
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.simulator.centre import Centre, Instrument, _certified
-from collectors.simulator.faults import DAY_NS, KINDS, Fault
+from collectors.simulator.centre import Centre, Instrument, _certified, _value
+from collectors.simulator.faults import DAY_NS, KINDS, Fault, Signal
 
 SIZES = {
     "span_ramp": (5.0, 7.0),
@@ -111,6 +112,15 @@ def test_a_shift_is_as_large_as_it_says(kind: str) -> None:
     fault, instrument, before, after = _fault(kind)
     means = [math.fsum(z) / len(z) for z in (_residuals(instrument, before), _residuals(instrument, after))]
     assert means[1] - means[0] == pytest.approx(fault.size, abs=1.0)
+
+
+def test_a_span_error_grows_with_the_load_and_leaves_zero_alone() -> None:
+    scale = next(i for i in Centre.build(SEED).instruments if i.kind == "weighing")
+    moved = {}
+    for load, _ in scale.loads:
+        honest, faulty = (_value(scale, Random(1), load, "", 0.0, s) for s in (Signal(), Signal(span_sigma=6.0)))
+        moved[load] = (faulty - honest) / scale.sigma
+    assert moved == pytest.approx({0.0: 0.0, 5.0: 3.0, 10.0: 6.0}, abs=scale.resolution / scale.sigma)
 
 
 def test_noise_multiplies_the_scatter() -> None:
