@@ -25,7 +25,7 @@ def measure(folder: Path, *, checks: int) -> float:
         out.write("time,device,channel,value,unit,reference,reference_u,seq,boot\n")
         for i in range(checks):
             moment = format_instant((1_767_225_600 + i // DEVICES * 3600) * 10**9)
-            value = 5.0012 + rng.gauss(0, 0.0016)
+            value = 5.0 + rng.gauss(0, 0.0016)
             out.write(f"{moment},scale-{i % DEVICES:05d},mass,{value:.4f},kg,5,0.0002,{i // DEVICES},b1\n")
     command = [sys.executable, "-m", "gateway", "replay", str(folder / "checks.csv"), "--registry",
                str(folder / "registry.yaml"), "--out", str(folder / "out"), "--json"]  # fmt: skip

@@ -21,7 +21,7 @@ from collectors.decoders.strictjson import (
     shorten,
 )
 from gateway.metrology.instants import MILLISECOND_NS, SECOND_NS, parse_epoch, parse_rfc3339
-from gateway.metrology.readings import EVIDENCE, READING_FIELDS, Reading, Refusal, Why
+from gateway.metrology.readings import EVIDENCE, READING_FIELDS, Reading, Refusal, Why, power_factor_text
 
 __all__ = [
     "IN_FILES", "LAST_NS", "MAX_RECORDS", "MAX_SEQ", "MAX_TEXT", "NUMBERS", "ON_MQTT", "Form", "is_id",
@@ -118,13 +118,6 @@ def read_power_factor(text: str) -> float:
             Why.WRONG_TYPE, f'power_factor "{shorten(text)}" is none; write 1, 0.5i (inductive) or 0.8c (capacitive)'
         )
     return -float(found[1]) if found[2] == "c" else float(found[1])
-
-
-def power_factor_text(power_factor: float) -> str:
-    """Return the power factor as the contract writes it."""
-    if power_factor == 1.0:
-        return "1"
-    return f"{abs(power_factor):g}{'c' if power_factor < 0 else 'i'}"
 
 
 def read_record(

@@ -5,11 +5,12 @@ These are the only values that `collectors` and `gateway` share.
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum, StrEnum
 
 import msgspec
 
-__all__ = ["EVIDENCE", "READING_FIELDS", "Quality", "Reading", "Refusal", "Why"]
+__all__ = ["EVIDENCE", "READING_FIELDS", "Quality", "Reading", "Refusal", "Why", "power_factor_text"]
 
 
 class Why(StrEnum):
@@ -105,3 +106,15 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     source: int = 0
     record: int | None = None
     raw: bytes | None = None
+
+
+def power_factor_text(value: float) -> str | None:
+    """Return a signed power factor as people write it: `1`, `0.5i`, `0.8c`; None for NaN.
+
+    >>> power_factor_text(1.0), power_factor_text(0.5), power_factor_text(-0.8)
+    ('1', '0.5i', '0.8c')
+    """
+    if math.isnan(value):
+        return None
+    size = f"{abs(value):g}"
+    return size if abs(value) == 1.0 or value == 0.0 else size + ("i" if value > 0 else "c")

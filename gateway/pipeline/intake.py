@@ -11,10 +11,11 @@ import numpy.typing as npt
 import orjson
 
 from gateway.metrology.instants import format_instant
-from gateway.metrology.readings import EVIDENCE, READING_FIELDS, Reading, Refusal, Why
+from gateway.metrology.readings import EVIDENCE, READING_FIELDS, Reading, Refusal, Why, power_factor_text
 from gateway.metrology.units import UnitError, convert_float
 from gateway.pipeline.columns import Columns, Ints, boot_code
-from gateway.pipeline.plan import Plan
+from gateway.pipeline.plan import AXES, Plan
+from gateway.registry.model import Axis
 
 __all__ = [
     "FUTURE_NS",
@@ -119,7 +120,7 @@ def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None)
             if foreign and foreign[-1] == len(kept):
                 foreign.pop()
     columns = _columns(kept, channels)
-    too_large = [i for i in foreign if not _convert(columns, i, kept[i].unit, facts[channels[i]].unit)]
+    too_large = [i for i in foreign if not _convert(plan, columns, i, kept[i].unit)]
     if too_large:
         detail = "too large a number for the channel's unit"
         refused += [_refusal(kept[i], Why.NOT_FINITE, detail, recorded=at is None) for i in too_large]
@@ -167,6 +168,8 @@ def _refusal(r: Reading, reason: Why, detail: str, *, recorded: bool) -> Refusal
 def as_document(r: Reading) -> bytes:
     """Return a recorded reading as the NDJSON line it could have come from."""
     fields = {name: getattr(r, name) for name in READING_FIELDS if getattr(r, name) is not None}
+    if r.power_factor is not None:
+        fields["power_factor"] = power_factor_text(r.power_factor)
     return orjson.dumps(fields | {"time": format_instant(r.time)})
 
 
@@ -205,9 +208,15 @@ def _columns(kept: Sequence[Reading], channels: Sequence[int]) -> Columns:
     )
 
 
-def _convert(columns: Columns, row: int, given: str, wanted: str) -> bool:
-    """Convert one row in place, exactly: decimal text times an exact factor, rounded once; False if it overflows."""
-    for name in ("value", "reference", "reference_u", "value_start", "reference_start"):
+def _convert(plan: Plan, columns: Columns, row: int, given: str) -> bool:
+    """Convert one row in place, exactly: decimal text times an exact factor, rounded once; False if it overflows.
+
+    `x` is in `unit` where the baseline runs over the reference or the indication; a flow or current is not.
+    """
+    channel = int(columns.channel[row])
+    wanted = plan.facts[channel].unit
+    own_axis = AXES[int(plan.axis[channel])] in {Axis.REFERENCE, Axis.INDICATION}
+    for name in ("value", "reference", "reference_u", "value_start", "reference_start", *(["x"] if own_axis else [])):
         column = getattr(columns, name)
         if not np.isnan(column[row]):
             column[row] = convert_float(float(column[row]), given, wanted, difference=name == "reference_u")

@@ -17,13 +17,13 @@ import orjson
 from gateway.drift.charts import detectors
 from gateway.metrology.conformity import Conformity
 from gateway.metrology.instants import format_instant
-from gateway.metrology.readings import EVIDENCE
+from gateway.metrology.readings import EVIDENCE, power_factor_text
 from gateway.pipeline.checks import FLAGS
 from gateway.pipeline.columns import Columns
 from gateway.pipeline.plan import Plan
 from gateway.registry.model import Kind
 
-__all__ = ["Context", "context_of", "evidence_class", "flag_names", "power_factor_text", "verdict_lines"]
+__all__ = ["Context", "context_of", "evidence_class", "flag_names", "verdict_lines"]
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +39,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     standard: str | None
     baseline: str | None
     rule_pack: str | None
+    relative: bool
     settings: str
     software: str
     segment: str | None
@@ -57,6 +58,7 @@ def context_of(plan: Plan, channel: int, epoch: int, software: str, layout: int 
         unit=facts.unit,
         error_unit=facts.error_unit,
         decision_rule=facts.decision.value,
+        relative=bool(plan.relative[channel]),
         standard=facts.standard,
         baseline=None if stretch.certificate is None else stretch.certificate.id,
         rule_pack=None if stretch.pack is None else stretch.pack.reference,
@@ -71,18 +73,6 @@ def context_of(plan: Plan, channel: int, epoch: int, software: str, layout: int 
 def flag_names(flags: int) -> list[str]:
     """Return the names of set flags, in contract order."""
     return [name for flag, name in FLAGS if flags & flag]
-
-
-def power_factor_text(value: float) -> str | None:
-    """Return a signed power factor as people write it: `1`, `0.5i`, `0.8c`; None for NaN.
-
-    >>> power_factor_text(1.0), power_factor_text(0.5), power_factor_text(-0.8)
-    ('1', '0.5i', '0.8c')
-    """
-    if math.isnan(value):
-        return None
-    size = f"{abs(value):g}"
-    return size if abs(value) == 1.0 or value == 0.0 else size + ("i" if value > 0 else "c")
 
 
 def evidence_class(code: int, kind: str, reference: float) -> str:
@@ -241,7 +231,7 @@ def verdict_lines(
 def _token_columns(columns: Columns, verdicts: npt.NDArray[Any], contexts: Sequence[Context]) -> list[list[str]]:
     """Return the JSON tokens of the checks, column by column: numbers (NaN is null), then texts, as in `_slots`."""
     numbers, _ = _slots()
-    relative = np.array([k.error_unit == "%" and k.unit != "%" for k in contexts])
+    relative = np.array([k.relative for k in contexts])
     reference, error = verdicts["reference"], verdicts["error"]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         percent = np.where(relative, error, 100.0 * error / np.abs(reference))

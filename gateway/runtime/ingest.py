@@ -149,6 +149,8 @@ class Ingest:
             received = len(batch.readings) + len(batch.refused)
             done = replace(done, received=received, duplicate=settled.duplicates, quarantined=len(refused))
             self._count(connection, batch, done, refused)
+            if batch.entry is not None:  # it was counted when it came
+                done = replace(done, received=done.received - 1, quarantined=done.quarantined - 1)
         self._adopt(moved)
         return done
 

@@ -11,7 +11,6 @@ from gateway.cli.console import JsonFlag, note, progress, write, write_json, wri
 from gateway.cli.options import ConfigOption
 
 if TYPE_CHECKING:
-    from gateway.pipeline.plan import Plan
     from gateway.runtime.recorded import Replay
 
 
@@ -49,7 +48,8 @@ def replay(
     with progress(f"judging {len(readings)} readings"):
         result = recorded.replay(plan, readings, unreadable)
     out.mkdir(parents=True, exist_ok=True)
-    _write_verdicts(plan, result, out / "verdicts.ndjson")
+    with progress("writing verdicts", len(result.judgement.verdicts)) as advance:
+        recorded.write_verdicts(plan, result, out / "verdicts.ndjson", advance)
     _write_alarms(result, out / "alarms.ndjson")
     said = recorded.summary(plan, result, time.perf_counter() - started)
     (out / "summary.json").write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
@@ -57,16 +57,6 @@ def replay(
         write_json(said)
     else:
         _tell(said, out)
-
-
-def _write_verdicts(plan: Plan, result: Replay, path: Path) -> None:
-    from gateway.runtime.recorded import verdict_stream
-
-    total = len(result.judgement.verdicts)
-    with path.open("wb") as target, progress("writing verdicts", total) as advance:
-        for n, lines in verdict_stream(plan, result):
-            target.write(b"".join(line + b"\n" for line in lines))
-            advance(n)
 
 
 def _write_alarms(result: Replay, path: Path) -> None:
