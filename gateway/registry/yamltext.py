@@ -21,9 +21,9 @@ Tree = str | None | list["Tree"] | dict[str, "Tree"]
 Path = tuple[str | int, ...]
 """Where in a tree: keys and indexes."""
 
-LONGEST = 4 * 2**20
+LONGEST = 32 * 2**20
 DEEPEST = 12
-MOST_NODES = 500_000
+MOST_NODES = 4_000_000
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
