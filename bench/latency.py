@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import sqlite3
 import subprocess
@@ -23,12 +24,14 @@ def publish(port: int, rate: float, seconds: float) -> None:
     with socket.create_connection(("127.0.0.1", port)) as sock:
         connect(sock, "metergate-latency")
         sock.setblocking(False)
+        rng = random.Random(1)
+        values = [round(5.0 + rng.gauss(0, 0.0016), 4) for _ in range(9973)]
         begun, sent = time.monotonic(), 0
         while (elapsed := time.monotonic() - begun) < seconds:
             packets = bytearray()
             while sent < elapsed * rate:
                 ts = time.time_ns() / 1e6  # noqa: TID251  a measurement of real time
-                body = f'{{"ts":{ts:.3f},"value":5.0012,"unit":"kg","reference":5,"reference_u":0.0002}}'
+                body = f'{{"ts":{ts:.3f},"value":{values[sent % 9973]},"unit":"kg","reference":5,"reference_u":0.0002}}'
                 packets += publish_packet(
                     sent % 60_000 + 1, f"metergate/reading/bench/scale-{sent % 1000:05d}/mass", body.encode()
                 )
@@ -61,7 +64,7 @@ def measure(port: int, folder: Path, *, rate: float, seconds: float) -> tuple[fl
             last = rows[-1][0]
             if time.monotonic() - begun > 1.5:
                 found += [(now - t) / 1e6 for _, t in rows]
-        time.sleep(0.001)
+        time.sleep(0.004)
     publisher.wait(30)
     connection.close()
     gateway.stop()

@@ -50,8 +50,11 @@ def put(connection: sqlite3.Connection, new: Iterable[Document], at: int) -> Non
 def designed(connection: sqlite3.Connection) -> dict[tuple[str, str], list[tuple[int, DriftSettings]]]:
     """Return the designed chart settings per (device, channel): from when (ns), and what; in time order."""
     found: dict[tuple[str, str], list[tuple[int, DriftSettings]]] = {}
+    shared: dict[str, DriftSettings] = {}
     for d, c, since, settings in connection.execute("SELECT * FROM designed ORDER BY device, channel, since"):
-        found.setdefault((str(d), str(c)), []).append((int(since), json.loads(settings)))
+        if settings not in shared:
+            shared[settings] = json.loads(settings)
+        found.setdefault((str(d), str(c)), []).append((int(since), shared[settings]))
     return found
 
 

@@ -194,6 +194,7 @@ def _epochs(
     packs: RulePacks,
     charts: Sequence[Detector],
     designed: Designed,
+    shared: dict[str, Mapping[str, Mapping[str, float]]],
 ) -> list[Epoch]:
     """Return the epochs of one channel in time order."""
     chapters = _chapters(device, channel, registry)
@@ -203,7 +204,7 @@ def _epochs(
     epochs: list[Epoch] = []
     for start in starts:
         _, segment, certificate = [c for c in chapters if c[0] <= start][-1]
-        chosen = _charts_of(channel, charts, next((d for at, d in reversed(designed) if at <= start), {}))
+        chosen = _charts_of(channel, charts, next((d for at, d in reversed(designed) if at <= start), {}), shared)
         pack = packs.get(device.rule_pack, start) if device.rule_pack else None
         limits = initial = None
         if pack is not None:
@@ -283,8 +284,10 @@ def compile_plan(
     charts = detectors()
     rows = [(d, c) for d in registry.devices.values() for c in d.channels.values()]
     about = _by_device_id(registry)
+    shared: dict[str, Mapping[str, Mapping[str, float]]] = {}
     all_epochs = [
-        _epochs(d, c, about.get(d.id, Registry()), packs, charts, designed.get((d.id, c.name), ())) for d, c in rows
+        _epochs(d, c, about.get(d.id, Registry()), packs, charts, designed.get((d.id, c.name), ()), shared)
+        for d, c in rows
     ]
     epochs = [e for es in all_epochs for e in es]
     channel_of = [c for (_, c), es in zip(rows, all_epochs, strict=True) for _ in es]
@@ -377,15 +380,20 @@ def _by_device_id(registry: Registry) -> dict[str, Registry]:
     }
 
 
-def _charts_of(channel: Channel, charts: Sequence[Detector], designed: DriftSettings) -> dict[str, Mapping[str, float]]:
-    """Return the charts of a channel with complete parameters."""
+def _charts_of(
+    channel: Channel,
+    charts: Sequence[Detector],
+    designed: DriftSettings,
+    shared: dict[str, Mapping[str, Mapping[str, float]]],
+) -> Mapping[str, Mapping[str, float]]:
+    """Return the charts of a channel with complete parameters; equal ones are one object in a fleet."""
     out: dict[str, Mapping[str, float]] = {}
     for d in charts:
         if d.kind != "drift" or channel.drift is None:
             out[d.name] = {**d.parameters, **designed.get(d.name, {})}
         elif d.name in channel.drift:
             out[d.name] = {**d.parameters, **channel.drift[d.name]}
-    return out
+    return shared.setdefault(repr(out), out)
 
 
 def _provisional(epoch: Epoch, detector: Detector, channel: Channel, widen: Widen) -> float:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -24,11 +25,14 @@ __all__ = ["run_gateway"]
 log = logging.getLogger("metergate")
 
 STOP_S = 4.0
+SWITCH_S = 0.0005
+"""The loop must not wait 5 ms for the interpreter each time the ledger's thread computes."""
 LAST_RESORT_S = 4.7
 
 
 async def run_gateway(config: Path | None) -> None:
     """Run until SIGTERM or SIGINT. Raises Refused if another gateway holds the data folder."""
+    sys.setswitchinterval(SWITCH_S)
     settings = settings_of(config)
     packs = rule_packs(config, settings)
     router = make_router(config, settings)

@@ -286,11 +286,15 @@ class Ingest:
         packed: list[bytes | memoryview | None] = [None] * len(columns)
         view = memoryview(judgement.verdicts.tobytes())
         width = judgement.verdicts.dtype.itemsize
-        epochs = judgement.verdicts["epoch"].tolist()
-        channels = columns.channel[judgement.check_row].tolist()
-        for i, row in enumerate(judgement.check_row.tolist()):
-            context[row] = self._context(connection, channels[i], epochs[i])
-            packed[row] = view[i * width : (i + 1) * width]
+        epochs = judgement.verdicts["epoch"]
+        distinct, first = np.unique(epochs, return_index=True)
+        channels = columns.channel[judgement.check_row[first]].tolist()
+        number = {e: self._context(connection, c, e) for c, e in zip(channels, distinct.tolist(), strict=True)}
+        for start, row, epoch in zip(
+            range(0, len(view), width), judgement.check_row.tolist(), epochs.tolist(), strict=True
+        ):
+            context[row] = number[epoch]
+            packed[row] = view[start : start + width]
         return context, packed
 
     def _write(
