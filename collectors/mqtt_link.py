@@ -144,7 +144,7 @@ class Link(asyncio.Protocol):
                     packets.publish(self.version, self._settings.status_topic, b"offline", packet_id=None, retain=True)
                 )
             self._say(packets.GOODBYE)
-            transport.close()
+            self.resume()  # a socket closed with unread bytes is reset, and acknowledgements on their way are lost
             await asyncio.wait([self._closed], timeout=_CLOSE_S)
         self._end(troubles.lost(self._settings, was_accepted=True))
         if self._connecting is not None:

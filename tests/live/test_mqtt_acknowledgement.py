@@ -220,7 +220,7 @@ def test_status_is_online_once_ingesting_and_offline_after(mosquitto: Mosquitto)
 def test_overload_is_held_back_the_link_lives_and_nothing_is_lost(mosquitto: Mosquitto) -> None:
     async def run() -> None:
         events: list[MqttEvent] = []
-        keepalive_s, bound = 2, 200
+        keepalive_s, bound = 4, 200
         made = source(
             mosquitto.port, events=events, buffer_messages=bound, receive_maximum=1000, keepalive_s=keepalive_s
         )
