@@ -21,7 +21,7 @@ def import_(
     registry: Annotated[
         list[Path] | None, typer.Option("--registry", "-r", help="Registry files to apply first.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", "-f", help="Format: auto (by name), csv, ndjson, parquet.")] = "auto",
+    form: Annotated[str, typer.Option("--format", "-f", help="Format: auto (by its name), csv or ndjson.")] = "auto",
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Quarantine unreadable rows and go on.")] = False,
     config: ConfigOption = None,
     json: JsonFlag = False,
