@@ -39,7 +39,7 @@ class Ledger:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA cache_size = -16384")
-            connection.execute("PRAGMA wal_autocheckpoint = 16000")
+            connection.execute("PRAGMA wal_autocheckpoint = 1000")
             connection.execute("PRAGMA journal_size_limit = 67108864")
             ledger = cls(path, connection)
             ledger._migrate()
