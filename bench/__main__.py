@@ -136,14 +136,13 @@ class Gateway:
         raise RuntimeError(f"only {n} of {count} readings were stored")
 
 
-def backlog_rate(port: int, folder: Path, load: Load, client_id: str) -> tuple[float, int]:
+def backlog_rate(port: int, folder: Path, load: Load) -> tuple[float, int]:
     """Return the gateway's rate on a backlog of this load, and its resident memory."""
     gateway = Gateway(folder, port)
     gateway.apply(registry_yaml(load))
     gateway.start()
     gateway.stop()
     fill(load)
-    del client_id
     return gateway.drain(load.count * load.pack)
 
 
@@ -159,9 +158,7 @@ def measure(quick: bool) -> list[Figure]:
             fill(singles)
             peer = drain_paho(port, "peer", singles.count)
         with broker(folder) as port:
-            ours, _ = backlog_rate(
-                port, folder / "single", Load(port=port, count=singles.count, devices=1000), "single"
-            )
+            ours, _ = backlog_rate(port, folder / "single", Load(port=port, count=singles.count, devices=1000))
             share = 100 * ours / peer.per_s
             figures += [
                 Figure(what="bare paho subscriber, single readings", value=peer.per_s, unit="/s", goal="", met=True),
@@ -177,13 +174,13 @@ def measure(quick: bool) -> list[Figure]:
             )
         with broker(folder) as port:
             packs = Load(port=port, count=8000 // scale, pack=100, devices=1000)
-            rate, _ = backlog_rate(port, folder / "packs", packs, "packs")
+            rate, _ = backlog_rate(port, folder / "packs", packs)
             figures.append(
                 Figure(what="gateway, packs of 100", value=rate, unit="readings/s", goal=">= 40000", met=rate >= 40_000)
             )
         with broker(folder) as port:
             many = Load(port=port, count=40_000 // scale, devices=10_000)
-            rate, peak = backlog_rate(port, folder / "many", many, "many")
+            rate, peak = backlog_rate(port, folder / "many", many)
             figures.append(
                 Figure(what="gateway, 10 000 devices, single readings", value=rate, unit="/s", goal="", met=True)
             )

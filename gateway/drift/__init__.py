@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,6 @@ import numpy.typing as npt
 __all__ = ["Detector", "Floats", "Readout", "Where"]
 
 Floats = npt.NDArray[np.float64]
-V = TypeVar("V")
 
 
 class Where(Protocol):

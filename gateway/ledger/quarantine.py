@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.metrology.readings import Refusal
 
-__all__ = ["Quarantined", "decide", "entries", "put", "reasons", "reopen_or_release"]
+__all__ = ["Quarantined", "decide", "entries", "put", "reopen_or_release"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +61,6 @@ def entries(
         )
         for r in rows
     ]  # fmt: skip
-
-
-def reasons(connection: sqlite3.Connection) -> dict[str, int]:
-    """Return how many entries there ever were for each reason."""
-    return {str(k): int(n) for k, n in connection.execute("SELECT reason, COUNT(*) FROM quarantine GROUP BY reason")}
 
 
 def decide(connection: sqlite3.Connection, entry: int, state: str, at: int, by: str) -> None:

@@ -9,17 +9,11 @@ from collections.abc import Iterable
 from gateway.registry.model import DriftSettings
 
 __all__ = [
-    "Document", "designed", "designed_for", "documents", "put", "put_designed", "put_designed_for", "version",
+    "Document", "designed", "designed_for", "documents", "put", "put_designed", "put_designed_for",
 ]  # fmt: skip
 
 Document = tuple[str, str, bytes]
 """(kind, id, canonical JSON)."""
-
-
-def version(connection: sqlite3.Connection) -> int:
-    """Return a number that grows with every change of the registry or of designed limits."""
-    row = connection.execute("SELECT value FROM meta WHERE key = 'registry_version'").fetchone()
-    return 0 if row is None else int(row[0])
 
 
 def _bump(connection: sqlite3.Connection) -> None:

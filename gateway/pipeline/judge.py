@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gateway.alarms.conditions import HOLD, AlarmKind, Severity
 from gateway.drift import Readout
 from gateway.drift.charts import detectors, run
-from gateway.metrology.conformity import conformance_probability, decide, expanded_uncertainty, within
+from gateway.metrology.conformity import conformance_probability, decide, en_score, expanded_uncertainty, within
 from gateway.metrology.decimals import exact_difference
 from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
 from gateway.pipeline.columns import Columns, Floats, Ints
@@ -135,7 +135,7 @@ def _verdicts(plan: Plan, checks: Checks, learned: Learned) -> npt.NDArray[Any]:
     v["margin"] = exact_difference(checks.mpe, size)
     with np.errstate(divide="ignore", invalid="ignore"):
         v["margin_percent"] = 100.0 * (1.0 - size / checks.mpe)
-        v["en"] = checks.residual / np.sqrt(U * U + checks.baseline_U * checks.baseline_U)
+    v["en"] = en_score(checks.error, U, checks.baseline_error, checks.baseline_U)
     v["p_conforming"] = conformance_probability(checks.corrected_error, checks.mpe, U / 2.0)
     v["baseline_error"], v["baseline_U"] = checks.baseline_error, checks.baseline_U
     v["residual"], v["sigma"], v["z"] = checks.residual, learned.sigma, learned.z
