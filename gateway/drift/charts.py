@@ -91,15 +91,24 @@ def _rounds(
     columns: _Columns, z: Floats, time: Ints, counts: Ints, firsts: Ints, history: npt.NDArray[Any], rounds: int
 ) -> None:
     """Chart the first `rounds` checks of the channels as columns; `columns` hold the state and are moved on."""
-    for k in range(rounds):
-        width = int(np.searchsorted(-counts, -k, side="left"))
-        rows = firsts[:width] + k
-        z_k, time_k = z[rows], time[rows]
-        for detector, parameters, state in columns:
+    widths = np.searchsorted(-counts, -np.arange(rounds), side="left")
+    ends = np.cumsum(widths)
+    starts = ends - widths
+    lane = np.arange(int(widths.sum())) - np.repeat(starts, widths)
+    rows = firsts[lane] + np.repeat(np.arange(rounds), widths)
+    z_by_round, time_by_round = z[rows], time[rows]
+    names = [[f"{d.name}_{f}" for f in (*d.state, *d.times)] for d, _, _ in columns]
+    kept = [[np.empty(len(rows), history.dtype[name]) for name in of_chart] for of_chart in names]
+    for start, end, width in zip(starts.tolist(), ends.tolist(), widths.tolist(), strict=True):
+        z_k, time_k = z_by_round[start:end], time_by_round[start:end]
+        for (detector, parameters, state), keep in zip(columns, kept, strict=True):
             after = detector.advance(np.where, z_k, time_k, [p[:width] for p in parameters], [s[:width] for s in state])
-            for name, old, new in zip((*detector.state, *detector.times), state, after, strict=True):
+            for column, old, new in zip(keep, state, after, strict=True):
                 old[:width] = new
-                history[f"{detector.name}_{name}"][rows] = new
+                column[start:end] = new
+    for of_chart, keep in zip(names, kept, strict=True):
+        for name, column in zip(of_chart, keep, strict=True):
+            history[name][rows] = column
 
 
 def _one_by_one(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,8 @@ _FIELDS = (
     "direction",
 )  # fmt: skip
 _SELECT = ", ".join(_FIELDS)
-_INSERT = (
-    f"INSERT INTO reading ({_SELECT}, received_at, late, quality, context, verdict) "  # noqa: S608  constants only
-    f"VALUES ({', '.join('?' * (len(_FIELDS) + 5))})"
-)
+_COUNTS = frozenset({"seq", "stable", "evidence"})
+TOGETHER = 100
 _SINCE = f"""
     SELECT {", ".join(f"r.{f}" for f in _FIELDS)}, r.id, COALESCE(a.context, r.context),
            COALESCE(a.verdict, r.verdict), COALESCE(a.version, 0)
@@ -59,18 +58,42 @@ def add_readings(
     verdict: Sequence[bytes | memoryview | None],
 ) -> None:
     """Add readings in this order. `channel_ids` are the ledger's; NaN and -1 become NULL."""
-    c = columns
-    connection.executemany(
-        _INSERT,
-        zip(
-            channel_ids.tolist(), c.time.tolist(), c.boot.tolist(), _nullable(c.seq), c.value.tolist(),
-            c.reference.tolist(), c.reference_u.tolist(), c.x.tolist(), c.value_start.tolist(),
-            c.reference_start.tolist(), c.flow_m3h.tolist(), c.current_A.tolist(), c.power_factor.tolist(),
-            c.temperature_C.tolist(), _nullable(c.stable), _nullable(c.evidence), c.clock.tolist(),
-            c.standard.tolist(), c.phase.tolist(), c.direction.tolist(), received_at.tolist(), late.tolist(),
-            quality.tolist(), context, verdict, strict=True,
-        ),
-    )  # fmt: skip
+    rows: dict[str, Sequence[object]] = {
+        "channel": channel_ids.tolist(),
+        "received_at": received_at.tolist(),
+        "late": late.tolist(),
+        "quality": quality.tolist(),
+        "context": context,
+        "verdict": verdict,
+    }
+    for name in _FIELDS[1:]:
+        column = getattr(columns, name)
+        if _says_something(column):
+            rows[name] = _nullable(column) if name in _COUNTS else column.tolist()
+    insert_rows(connection, "reading", rows)
+
+
+def insert_rows(connection: sqlite3.Connection, table: str, columns: Mapping[str, Sequence[object]]) -> None:
+    """Insert rows given by column, in order. Only the columns named are bound, and `TOGETHER` rows are one statement:
+    the interpreter is free while SQLite works, and is not asked back for every row."""
+    names = ", ".join(columns)
+    one = f"({', '.join('?' * len(columns))})"
+    insert = f"INSERT INTO {table} ({names}) VALUES "  # noqa: S608  constants only
+    rows = list(zip(*columns.values(), strict=True))
+    whole = len(rows) - len(rows) % TOGETHER
+    many = insert + ", ".join([one] * TOGETHER)
+    for start in range(0, whole, TOGETHER):
+        connection.execute(many, list(chain.from_iterable(rows[start : start + TOGETHER])))
+    connection.executemany(insert + one, rows[whole:])
+
+
+def _says_something(column: npt.NDArray[Any]) -> bool:
+    """Return whether a column holds anything but NULLs."""
+    if column.dtype == np.float64:
+        return not np.isnan(column).all()
+    if column.dtype == object:
+        return bool((column != None).any())  # noqa: E711  element by element
+    return column.dtype == np.bool_ or bool((column >= 0).any())
 
 
 def _nullable(column: npt.NDArray[Any]) -> list[int | None]:

@@ -52,6 +52,10 @@ class Decided:
     conditional_fail: Bools
 
 
+CERTAIN = 9.0
+"""An error this many standard uncertainties inside the limit conforms with a probability that rounds to 1."""
+
+
 def expanded_uncertainty(reference_u: Floats, sigma: Floats) -> Floats:
     """Return U = 2 √((reference_u/2)² + σ²), k = 2; `reference_u` is expanded (k = 2), all in one unit."""
     half = reference_u / 2.0
@@ -72,8 +76,11 @@ def conformance_probability(error: Floats, mpe: Floats, u: Floats) -> Floats:
         upper = (mpe - size) / u
         lower = (mpe + size) / u
     root = sqrt(2.0)
-    tails = (erfc(-a / root) - erfc(b / root) for a, b in zip(upper.tolist(), lower.tolist(), strict=True))
-    p = 0.5 * np.fromiter(tails, np.float64, len(upper))
+    p = np.ones(len(upper))
+    rows = np.flatnonzero(~(upper > CERTAIN))
+    above = np.array(list(map(erfc, (-upper[rows] / root).tolist())))
+    below = np.array(list(map(erfc, (lower[rows] / root).tolist())))
+    p[rows] = 0.5 * (above - below)
     unknown = np.isnan(error) | np.isnan(mpe) | np.isnan(u)
     return np.where(unknown, np.nan, np.where(u == 0.0, np.where(size <= mpe, 1.0, 0.0), p))
 

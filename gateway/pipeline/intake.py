@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
+from msgspec.structs import astuple
 
 from gateway.metrology.instants import format_instant
 from gateway.metrology.readings import EVIDENCE, READING_FIELDS, Reading, Refusal, Why, power_factor_text
@@ -35,6 +37,8 @@ FUTURE_NS = 300 * 10**9
 
 SEEN = np.dtype([("newest", np.int64), ("boot", np.int64), ("seq", np.int64)])
 """What has arrived of a channel: its newest time, and the highest seq of the boot seen last. 0 boot: none yet."""
+
+_EVIDENCE_CODE = {None: -1} | {name: code for code, name in enumerate(EVIDENCE)}
 
 Seen = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
@@ -91,51 +95,73 @@ def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None)
 
     `at` (ns) is the moment of receipt; None for recorded files, which may hold any time. `seen`: a row per channel.
     """
+    said = _gathered(readings)
+    found = zip(said["device"], said["channel"], strict=True)
+    channel = np.fromiter(map(plan.index.get, found, repeat(-1)), np.int64, len(readings))
+    columns = _columns(said, channel)
     refused: list[Refusal] = []
-    kept: list[Reading] = []
-    channels: list[int] = []
-    foreign: list[int] = []
+    keep = np.ones(len(readings), np.bool_)
     latest = None if at is None else at + FUTURE_NS
-    index, facts, register = plan.index, plan.facts, plan.register
-    for r in readings:
-        channel = index.get((r.device, r.channel), -1)
-        problem = None
-        if channel < 0:
-            problem = _unknown(plan, r)
-        elif latest is not None and r.time > latest:
-            problem = (Why.FUTURE_TIME, "more than 5 min ahead of its receipt; set the instrument's clock")
-        elif r.reference is not None and r.value_start is None and register[channel]:
-            problem = (
-                Why.AMBIGUOUS_CHECK,
-                "a check on a register needs value_start: the amount is value - value_start",
-            )
-        elif r.unit != facts[channel].unit:
-            problem = _unit_problem(r.unit, facts[channel].unit)
-            foreign.append(len(kept))
-        if problem is None:
-            kept.append(r)
-            channels.append(channel)
-        else:
-            refused.append(_refusal(r, *problem, recorded=at is None))
-            if foreign and foreign[-1] == len(kept):
-                foreign.pop()
-    columns = _columns(kept, channels)
-    too_large = [i for i in foreign if not _convert(plan, columns, i, kept[i].unit)]
-    if too_large:
-        detail = "too large a number for the channel's unit"
-        refused += [_refusal(kept[i], Why.NOT_FINITE, detail, recorded=at is None) for i in too_large]
-        rest = [i for i in range(len(kept)) if i not in set(too_large)]
-        columns, kept = columns.take(rest), [kept[i] for i in rest]
+    for i in np.flatnonzero(_suspicious(plan, columns, said["unit"], latest)).tolist():
+        problem = _problem(plan, columns, i, readings[i], latest)
+        if problem is not None:
+            keep[i] = False
+            refused.append(_refusal(readings[i], *problem, recorded=at is None))
     order = columns.sorted_rows()
+    order = order if keep.all() else order[keep[order]]
     columns = columns.take(order)
+    arrival = np.cumsum(keep)[order] - 1
     return Intake(
         columns=columns,
-        readings=[kept[i] for i in order.tolist()],
-        arrival=np.arange(len(order)) if at is None else order.astype(np.int64),
+        readings=[readings[i] for i in order.tolist()],
+        arrival=np.arange(len(order)) if at is None else arrival,
         recorded=at is None,
         doubtful=_doubtful(columns, seen),
         refused=refused,
     )
+
+
+def _gathered(readings: Sequence[Reading]) -> dict[str, tuple[Any, ...]]:
+    """Return the readings field by field."""
+    names = Reading.__struct_fields__
+    return dict(zip(names, zip(*map(astuple, readings), strict=True) if readings else [()] * len(names), strict=True))
+
+
+def _suspicious(plan: Plan, columns: Columns, units: Sequence[str], latest: int | None) -> Bools:
+    """Return the rows that cannot be taken as they are: unknown, ahead of their time, ambiguous, in another unit."""
+    known = columns.channel >= 0
+    present, place = np.unique(columns.channel, return_inverse=True)
+    own = np.array([plan.facts[c].unit if c >= 0 else "" for c in present.tolist()], object)
+    given = np.empty(len(units), object)
+    given[:] = units
+    odd: Bools = ~known | (own[place] != given).astype(np.bool_)
+    if latest is not None:
+        odd |= columns.time > latest
+    checks = ~np.isnan(columns.reference) & np.isnan(columns.value_start)
+    return odd | (checks & known & plan.register[columns.channel])
+
+
+def _problem(plan: Plan, columns: Columns, row: int, r: Reading, latest: int | None) -> tuple[Why, str] | None:
+    """Return why a reading cannot be taken; None when it can, its row then being in the channel's unit."""
+    channel = int(columns.channel[row])
+    if channel < 0:
+        return _unknown(plan, r)
+    if latest is not None and r.time > latest:
+        return Why.FUTURE_TIME, "more than 5 min ahead of its receipt; set the instrument's clock"
+    if r.reference is not None and r.value_start is None and plan.register[channel]:
+        return Why.AMBIGUOUS_CHECK, "a check on a register needs value_start: the amount is value - value_start"
+    return None if r.unit == plan.facts[channel].unit else _unit_problem(plan, columns, row, r.unit)
+
+
+def _unit_problem(plan: Plan, columns: Columns, row: int, given: str) -> tuple[Why, str] | None:
+    """Convert a row from another unit; return why it cannot be."""
+    try:
+        convert_float(1.0, given, plan.facts[int(columns.channel[row])].unit)
+    except UnitError as error:
+        return Why(error.why), str(error)
+    if not _convert(plan, columns, row, given):
+        return Why.NOT_FINITE, "too large a number for the channel's unit"
+    return None
 
 
 def _unknown(plan: Plan, r: Reading) -> tuple[Why, str]:
@@ -143,14 +169,6 @@ def _unknown(plan: Plan, r: Reading) -> tuple[Why, str]:
         return Why.UNKNOWN_DEVICE, f"no device {r.device} in the registry; add it with `metergate apply`"
     known = ", ".join(plan.facts[i].channel for i in plan.devices[r.device])
     return Why.UNKNOWN_CHANNEL, f"{r.device} has no channel {r.channel}; it has {known}"
-
-
-def _unit_problem(given: str, wanted: str) -> tuple[Why, str] | None:
-    try:
-        convert_float(1.0, given, wanted)
-    except UnitError as error:
-        return Why(error.why), str(error)
-    return None
 
 
 def _refusal(r: Reading, reason: Why, detail: str, *, recorded: bool) -> Refusal:
@@ -173,38 +191,47 @@ def as_document(r: Reading) -> bytes:
     return orjson.dumps(fields | {"time": format_instant(r.time)})
 
 
-def _columns(kept: Sequence[Reading], channels: Sequence[int]) -> Columns:
-    nan = float("nan")
+def _columns(said: Mapping[str, tuple[Any, ...]], channel: Ints) -> Columns:
+    """Return gathered fields as columns; None becomes NaN, -1 or stays."""
 
-    def numbers(values: list[float | None]) -> npt.NDArray[np.float64]:
-        return np.array([nan if v is None else v for v in values], np.float64)
+    def numbers(name: str) -> npt.NDArray[np.float64]:
+        values = said[name]
+        absent = values.count(None) == len(values)
+        return np.full(len(values), np.nan) if absent else np.array(values, np.float64)
 
-    def texts(values: list[str | None]) -> npt.NDArray[np.object_]:
-        column = np.empty(len(values), object)
-        column[:] = values
+    def whole(name: str, code: Any) -> npt.NDArray[Any]:
+        values = said[name]
+        absent = values.count(None)
+        if absent == len(values):
+            return np.full(len(values), -1, code)
+        return np.array([-1 if v is None else v for v in values] if absent else values, code)
+
+    def texts(name: str) -> npt.NDArray[np.object_]:
+        column = np.empty(len(channel), object)
+        column[:] = said[name]
         return column
 
     return Columns(
-        channel=np.array(channels, np.int64),
-        time=np.array([r.time for r in kept], np.int64),
-        value=np.array([r.value for r in kept], np.float64),
-        reference=numbers([r.reference for r in kept]),
-        reference_u=numbers([r.reference_u for r in kept]),
-        x=numbers([r.x for r in kept]),
-        value_start=numbers([r.value_start for r in kept]),
-        reference_start=numbers([r.reference_start for r in kept]),
-        flow_m3h=numbers([r.flow_m3h for r in kept]),
-        current_A=numbers([r.current_A for r in kept]),
-        power_factor=numbers([r.power_factor for r in kept]),
-        temperature_C=numbers([r.temperature_C for r in kept]),
-        seq=np.array([-1 if r.seq is None else r.seq for r in kept], np.int64),
-        stable=np.array([-1 if r.stable is None else r.stable for r in kept], np.int8),
-        evidence=np.array([-1 if r.evidence is None else EVIDENCE.index(r.evidence) for r in kept], np.int8),
-        clock=np.array([r.clock_suspect for r in kept], np.bool_),
-        boot=texts([r.boot for r in kept]),
-        standard=texts([r.standard for r in kept]),
-        phase=texts([r.phase for r in kept]),
-        direction=texts([r.direction for r in kept]),
+        channel=channel,
+        time=np.array(said["time"], np.int64),
+        value=numbers("value"),
+        reference=numbers("reference"),
+        reference_u=numbers("reference_u"),
+        x=numbers("x"),
+        value_start=numbers("value_start"),
+        reference_start=numbers("reference_start"),
+        flow_m3h=numbers("flow_m3h"),
+        current_A=numbers("current_A"),
+        power_factor=numbers("power_factor"),
+        temperature_C=numbers("temperature_C"),
+        seq=whole("seq", np.int64),
+        stable=whole("stable", np.int8),
+        evidence=np.array([_EVIDENCE_CODE[e] for e in said["evidence"]], np.int8),
+        clock=np.array(said["clock_suspect"], np.bool_),
+        boot=texts("boot"),
+        standard=texts("standard"),
+        phase=texts("phase"),
+        direction=texts("direction"),
     )
 
 
@@ -377,8 +404,8 @@ def _seen_after(new: Columns, seen: Seen) -> Seen:
 
 def _codes(columns: Columns) -> Ints:
     """Return the boot codes of rows that carry both boot and seq, else 0."""
-    numbered = (columns.seq >= 0).tolist()
-    return np.array([boot_code(b) if n else 0 for b, n in zip(columns.boot, numbered, strict=True)], np.int64)
+    codes = np.fromiter(map(boot_code, columns.boot.tolist()), np.int64, len(columns))
+    return np.where(columns.seq >= 0, codes, 0)
 
 
 def fresh_seen(n: int) -> Seen:

@@ -29,7 +29,7 @@ log = logging.getLogger("metergate")
 
 T = TypeVar("T")
 
-SLICE_READINGS = 2000
+SLICE_READINGS = 4000
 """So many readings at most are judged and committed at once."""
 TAKE_MESSAGES = 2000
 TICK_S = 1.0
