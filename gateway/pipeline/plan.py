@@ -195,6 +195,7 @@ def _epochs(
     charts: Sequence[Detector],
     designed: Designed,
     shared: dict[str, Mapping[str, Mapping[str, float]]],
+    limits_of: LimitsOf,
 ) -> list[Epoch]:
     """Return the epochs of one channel in time order."""
     chapters = _chapters(device, channel, registry)
@@ -208,10 +209,8 @@ def _epochs(
         pack = packs.get(device.rule_pack, start) if device.rule_pack else None
         limits = initial = None
         if pack is not None:
-            limits = pack.limits(
-                device.parameters, in_service=device.in_service, unit=channel.unit, error=channel.error
-            )
-            initial = pack.limits(device.parameters, in_service=False, unit=channel.unit, error=channel.error)
+            limits = limits_of(pack, device, channel, device.in_service)
+            initial = limits_of(pack, device, channel, False)
         epoch = Epoch(
             start=start,
             segment=segment,
@@ -264,6 +263,23 @@ def _settings_id(chosen: Mapping[str, Mapping[str, float]], channel: Channel) ->
     return blake2b(text.encode(), digest_size=6).hexdigest()
 
 
+LimitsOf = Callable[[RulePack, Device, Channel, bool], Limits | None]
+"""(pack, device, channel, in service) -> the limits of that channel."""
+
+
+def _remembered_limits() -> LimitsOf:
+    """Return the way to limits that works out those of equal instruments once: fleets are alike."""
+    known: dict[tuple[object, ...], Limits | None] = {}
+
+    def limits_of(pack: RulePack, device: Device, channel: Channel, in_service: bool) -> Limits | None:
+        key = (id(pack), tuple(sorted(device.parameters.items())), in_service, channel.unit, channel.error)
+        if key not in known:
+            known[key] = pack.limits(device.parameters, in_service=in_service, unit=channel.unit, error=channel.error)
+        return known[key]
+
+    return limits_of
+
+
 Designed = Sequence[tuple[int, DriftSettings]]
 """(from when in ns, settings of the charts), in time order: limits designed from the budget."""
 
@@ -285,8 +301,9 @@ def compile_plan(
     rows = [(d, c) for d in registry.devices.values() for c in d.channels.values()]
     about = _by_device_id(registry)
     shared: dict[str, Mapping[str, Mapping[str, float]]] = {}
+    limits_of = _remembered_limits()
     all_epochs = [
-        _epochs(d, c, about.get(d.id, Registry()), packs, charts, designed.get((d.id, c.name), ()), shared)
+        _epochs(d, c, about.get(d.id, Registry()), packs, charts, designed.get((d.id, c.name), ()), shared, limits_of)
         for d, c in rows
     ]
     epochs = [e for es in all_epochs for e in es]
