@@ -54,6 +54,10 @@ class ChannelSettings:
 class History(Protocol):
     """Where histories can be asked."""
 
+    def span(self, query: Query) -> tuple[int, int] | None:
+        """Return the times (ns) of the first and the last reading asked for; None: there are none."""
+        ...
+
     def raw(self, query: Query) -> Iterator[RawRow]:
         """Yield every stored reading, channel by channel in time order."""
         ...

@@ -1,84 +1,87 @@
-"""Buckets made on the fly from stored readings: an exceedance is never averaged away (worst margin, min, max)."""
+"""Buckets from pieces (CONTRACTS §5): an exceedance is never averaged away (worst margin, min, max, quality)."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import Any
+from itertools import repeat
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
 from gateway.history import RESOLUTIONS_NS, Bucket, ChannelSettings, Query
-from gateway.ledger import readings
+from gateway.history.pieces import Pieces, missing
 from gateway.metrology.instants import format_instant
 from gateway.metrology.readings import Quality
 
-__all__ = ["channel_buckets", "day_starts"]
+__all__ = ["bucket_starts", "buckets_of", "day_starts", "gravest"]
+
+Ints = npt.NDArray[np.int64]
 
 
-def channel_buckets(
-    connection: sqlite3.Connection,
-    query: Query,
-    channel: str,
-    settings: ChannelSettings,
-    rows: list[tuple[Any, ...]],
-    resolution: str,
-) -> Iterator[Bucket]:
-    """Yield the buckets of one channel; rows (time, value, seq, boot, quality, context, verdict) in time order."""
-    time = np.array([r[0] for r in rows], np.int64)
-    value = np.array([r[1] for r in rows], np.float64)
-    starts = _starts(time, resolution, query.zone)
+def buckets_of(
+    pieces: Pieces, before: Pieces | None, query: Query, channel: str, settings: ChannelSettings, resolution: str
+) -> list[Bucket]:
+    """Return the buckets of some pieces, which must not share one with others; `before` is the piece next before."""
+    if not len(pieces):
+        return []
+    starts = bucket_starts(pieces["start"], resolution, query.zone)
     first = np.flatnonzero(np.append(True, starts[1:] != starts[:-1]))
-    ends = np.append(first[1:], len(rows))
-    margin = _margins(connection, rows)
-    is_check = np.array([r[6] is not None for r in rows])
-    missing = _missing(rows)
-    quality = np.array([r[4] for r in rows], np.int64)
-    low, high = np.minimum.reduceat(value, first), np.maximum.reduceat(value, first)
-    mean = np.add.reduceat(value, first) / (ends - first)
-    checks = np.add.reduceat(is_check.astype(np.int64), first)
-    gaps = np.add.reduceat((missing > 0).astype(np.int64), first)
-    worst = np.fmin.reduceat(margin, first)
-    worst_quality = np.maximum.reduceat(quality, first)
-    previous = np.append(np.nan, value[:-1])
-    for i, (a, b) in enumerate(zip(first.tolist(), ends.tolist(), strict=True)):
-        length = _length(int(starts[a]), resolution, query.zone)
-        expected = None if settings.every_ns is None else max(1, round(length / settings.every_ns))
-        before = previous[a] if a else value[a]
-        yield {
-            "time": format_instant(int(starts[a])),
+    last = np.append(first[1:], len(pieces)) - 1
+    joined = pieces if before is None else np.concatenate((before, pieces))
+    met = missing(joined["last_boot"][:-1], joined["last_seq"][:-1], joined["first_boot"][1:], joined["first_seq"][1:])
+    gaps = pieces["gaps"].astype(np.int64)
+    gaps[len(pieces) - len(met) :] += met
+    n = np.add.reduceat(pieces["n"].astype(np.int64), first)
+    margin = np.fmin.reduceat(pieces["margin"], first)
+    qualities = np.bitwise_or.reduceat(pieces["qualities"], first)
+    mean = None if settings.register else np.add.reduceat(pieces["sum"], first) / n
+    delta = _deltas(pieces, before, last) if settings.register else None
+    return [
+        {
+            "time": format_instant(start),
             "device": query.device,
             "channel": channel,
             "unit": settings.unit,
-            "n": b - a,
-            "checks": int(checks[i]),
-            "min": float(low[i]),
-            "max": float(high[i]),
-            "mean": None if settings.register else float(mean[i]),
-            "first": float(value[a]),
-            "last": float(value[b - 1]),
-            "delta": float(value[b - 1] - before) if settings.register else None,
-            "worst_margin_percent": None if np.isnan(worst[i]) else float(worst[i]),
-            "completeness": None if expected is None else min(1.0, (b - a) / expected),
-            "gaps": int(gaps[i]),
-            "quality": Quality(int(worst_quality[i])).name.lower(),
+            "n": count,
+            "checks": checks,
+            "min": low,
+            "max": high,
+            "mean": average,
+            "first": begun,
+            "last": ended,
+            "delta": step,
+            "worst_margin_percent": None if worst != worst else worst,  # noqa: PLR0124  NaN: no verdict with a limit
+            "completeness": complete,
+            "gaps": lost,
+            "quality": gravest(bits),
         }
+        for start, count, checks, low, high, average, begun, ended, step, worst, complete, lost, bits in zip(
+            starts[first].tolist(), n.tolist(), np.add.reduceat(pieces["checks"].astype(np.int64), first).tolist(),
+            np.minimum.reduceat(pieces["min"], first).tolist(), np.maximum.reduceat(pieces["max"], first).tolist(),
+            repeat(None, len(first)) if mean is None else mean.tolist(), pieces["first"][first].tolist(),
+            pieces["last"][last].tolist(), repeat(None, len(first)) if delta is None else delta.tolist(),
+            margin.tolist(), _completeness(n, starts[first], query, settings, resolution),
+            np.add.reduceat(gaps, first).tolist(), qualities.tolist(), strict=True,
+        )
+    ]  # fmt: skip
 
 
-def _starts(time: npt.NDArray[np.int64], resolution: str, zone: ZoneInfo) -> npt.NDArray[np.int64]:
+def bucket_starts(time: Ints, resolution: str, zone: ZoneInfo) -> Ints:
+    """Return the beginning of the bucket of each time (ns, ascending)."""
     if resolution != "1d":
         return time - time % RESOLUTIONS_NS[resolution]
+    if not len(time):
+        return time
     edges = day_starts(int(time[0]), int(time[-1]), zone)
     return edges[np.searchsorted(edges, time, side="right") - 1]
 
 
-def day_starts(first: int, last: int, zone: ZoneInfo) -> npt.NDArray[np.int64]:
-    """Return the beginnings (ns) of the zone's days that cover [first, last]."""
+def day_starts(first: int, last: int, zone: ZoneInfo) -> Ints:
+    """Return the beginnings (ns) of the zone's days that cover [first, last], and the end of the last one.
+
+    A midnight that the clocks jump over is the moment of the jump; one that they pass twice is the first.
+    """
     day = datetime.fromtimestamp(first // 10**9, UTC).astimezone(zone).date()
     edges: list[int] = []
     while not edges or edges[-1] <= last:
@@ -88,31 +91,32 @@ def day_starts(first: int, last: int, zone: ZoneInfo) -> npt.NDArray[np.int64]:
     return np.array(edges, np.int64)
 
 
-def _length(start: int, resolution: str, zone: ZoneInfo) -> int:
-    if resolution != "1d":
-        return RESOLUTIONS_NS[resolution]
-    edges = day_starts(start, start, zone)
-    return int(edges[-1] - edges[0])
+def gravest(bits: int) -> str:
+    """Return the gravest of some qualities, one bit each; good only if there is no other."""
+    wrong = bits & ~1
+    return Quality((wrong & -wrong).bit_length() - 1 if wrong else 0).name.lower()
 
 
-def _margins(connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> npt.NDArray[np.float64]:
-    """Return margin_percent of each reading's verdict, NaN where there is none."""
-    margin = np.full(len(rows), np.nan)
-    dtypes: dict[int, np.dtype[Any]] = {}
-    for i, r in enumerate(rows):
-        if r[6] is None:
-            continue
-        if r[5] not in dtypes:
-            document = connection.execute("SELECT document FROM context WHERE id = ?", (r[5],)).fetchone()[0]
-            dtypes[r[5]] = readings.layout(connection, int(json.loads(document)["layout"]))
-        margin[i] = np.frombuffer(r[6], dtypes[r[5]])["margin_percent"][0]
-    return margin
+def _deltas(pieces: Pieces, before: Pieces | None, last: Ints) -> npt.NDArray[np.float64]:
+    """Return what a register has advanced in each bucket: from the last reading before it, wherever that was."""
+    ended: npt.NDArray[np.float64] = pieces["last"][last]
+    first = pieces["first"][:1] if before is None else before["last"][-1:]
+    begun: npt.NDArray[np.float64] = np.append(first, ended[:-1])
+    return ended - begun
 
 
-def _missing(rows: list[tuple[Any, ...]]) -> npt.NDArray[np.int64]:
-    """Return how many seq numbers are missing before each reading."""
-    seq = np.array([-1 if r[2] is None else r[2] for r in rows], np.int64)
-    same = np.array([True, *(a[3] == b[3] for a, b in pairwise(rows))])
-    before = np.append(-1, seq[:-1])
-    counted = same & (seq >= 0) & (before >= 0) & (seq > before)
-    return np.where(counted, seq - before - 1, 0)
+def _completeness(
+    n: Ints, starts: Ints, query: Query, settings: ChannelSettings, resolution: str
+) -> list[float | None]:
+    """Return readings per reading expected, at most 1, of the part of each bucket that was asked for."""
+    if settings.every_ns is None:
+        return [None] * len(n)
+    if resolution == "1d":
+        edges = day_starts(int(starts[0]), int(starts[-1]), query.zone)
+        ends = edges[np.searchsorted(edges, starts, side="right")]
+    else:
+        ends = starts + RESOLUTIONS_NS[resolution]
+    asked_from = starts if query.start is None else np.maximum(starts, query.start)
+    asked_to = ends if query.end is None else np.minimum(ends, query.end)
+    expected = np.maximum(1, np.rint((asked_to - asked_from) / settings.every_ns))
+    return list(np.minimum(1.0, n / expected).tolist())

@@ -1,27 +1,35 @@
-"""Histories from the ledger itself; works beside a running gateway and sees everything acknowledged."""
+"""Histories from the ledger itself; works beside a running gateway and sees everything acknowledged.
+
+Hours whose roll-up holds are taken from it, all others are made from their readings: the answer is the same either way.
+"""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from gateway.history import Bucket, ChannelSettings, Query, RawRow
+from gateway.ledger.rollups import HOUR_NS
 from gateway.ledger.store import Ledger
 from gateway.metrology.instants import format_instant, parse_duration
 from gateway.metrology.readings import Quality
+
+if TYPE_CHECKING:
+    from gateway.history.pieces import Pieces
+    from gateway.history.rows import Margins
 
 __all__ = ["LedgerHistory", "channel_settings"]
 
 _RAW = """
     SELECT time, value, reference, reference_u, x, seq, boot, stable, quality, received_at, late
-    FROM reading WHERE channel = ? AND time >= ? AND time < ? ORDER BY time, boot, seq, id"""
-_BUCKET = """
-    SELECT r.time, r.value, r.seq, r.boot, r.quality, COALESCE(a.context, r.context), COALESCE(a.verdict, r.verdict)
-    FROM reading r LEFT JOIN amendment a ON a.reading = r.id
-     AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
-    WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY r.time, r.boot, r.seq, r.id"""
+    FROM reading WHERE channel = ? AND time >= ? AND time < ?
+    ORDER BY time, boot, seq, value, reference, reference_u, x, id"""
+_SPAN = "SELECT MIN(time), MAX(time) FROM reading WHERE channel = ? AND time >= ? AND time < ?"
+_QUALITIES = {q.value: q.name.lower() for q in Quality}
 
-FIRST, LAST = -(2**63), 2**63 - 1
+FIRST, LAST = 0, 2**63 - 1
 
 
 def channel_settings(documents: Iterable[tuple[str, str, bytes]]) -> dict[tuple[str, str], ChannelSettings]:
@@ -43,9 +51,14 @@ def channel_settings(documents: Iterable[tuple[str, str, bytes]]) -> dict[tuple[
 class LedgerHistory:
     """The ledger as a history store. `settings`: (device, channel) -> what the registry says of it."""
 
-    def __init__(self, ledger: Ledger, settings: Mapping[tuple[str, str], ChannelSettings]) -> None:
+    def __init__(
+        self, ledger: Ledger, settings: Mapping[tuple[str, str], ChannelSettings], *, rollups: bool = True
+    ) -> None:
+        """Ask `ledger`; without `rollups` everything is made from readings."""
+        self._ledger = ledger
         self._connection = ledger.connection
         self._settings = settings
+        self._rollups = rollups
 
     def _channels(self, query: Query) -> list[tuple[int, str]]:
         rows = self._connection.execute(
@@ -57,12 +70,20 @@ class LedgerHistory:
     def _of(self, device: str, channel: str) -> ChannelSettings:
         return self._settings.get((device, channel), ChannelSettings(unit=""))
 
+    def span(self, query: Query) -> tuple[int, int] | None:
+        """Return the times (ns) of the first and the last reading asked for; None: there are none."""
+        found = [
+            span
+            for number, _ in self._channels(query)
+            if (span := _span(self._connection, number, *_bounds(query))) is not None
+        ]
+        return (min(a for a, _ in found), max(b for _, b in found)) if found else None
+
     def raw(self, query: Query) -> Iterator[RawRow]:
         """Yield every stored reading, channel by channel in time order."""
-        span = (FIRST if query.start is None else query.start, LAST if query.end is None else query.end)
         for number, channel in self._channels(query):
             unit = self._of(query.device, channel).unit
-            for r in self._connection.execute(_RAW, (number, *span)):
+            for r in self._connection.execute(_RAW, (number, *_bounds(query))):
                 yield {
                     "time": format_instant(r[0]),
                     "device": query.device,
@@ -75,19 +96,68 @@ class LedgerHistory:
                     "seq": r[5],
                     "boot": r[6],
                     "stable": None if r[7] is None else bool(r[7]),
-                    "quality": Quality(r[8]).name.lower(),
+                    "quality": _QUALITIES[r[8]],
                     "received_at": format_instant(r[9]),
                     "late": bool(r[10]),
                 }
 
     def buckets(self, query: Query, resolution: str) -> Iterator[Bucket]:
         """Yield one bucket per stretch that holds readings: 1m and 1h aligned to UTC, 1d to the zone."""
-        from gateway.history.buckets import channel_buckets
+        from gateway.history.buckets import buckets_of
+        from gateway.history.rows import Margins
 
-        span = (FIRST if query.start is None else query.start, LAST if query.end is None else query.end)
+        margins = Margins(self._connection)
         for number, channel in self._channels(query):
-            rows = self._connection.execute(_BUCKET, (number, *span)).fetchall()
-            if rows:
-                yield from channel_buckets(
-                    self._connection, query, channel, self._of(query.device, channel), rows, resolution
-                )
+            settings = self._of(query.device, channel)
+            before = self._before(margins, number, query)
+            for pieces in self._pieces(margins, number, query, resolution):
+                yield from buckets_of(pieces, before, query, channel, settings, resolution)
+                before = pieces[-1:]
+
+    def _before(self, margins: Margins, channel: int, query: Query) -> Pieces | None:
+        """Return the reading before all that is asked for, as a piece."""
+        from gateway.history.pieces import make_pieces
+        from gateway.history.rows import row_before
+
+        if query.start is None:
+            return None
+        row = row_before(self._connection, margins, channel, query.start)
+        return None if row is None else make_pieces(row, row.time)
+
+    def _pieces(self, margins: Margins, channel: int, query: Query, resolution: str) -> Iterator[Pieces]:
+        """Yield pieces of the channel that no bucket shares with the next."""
+        from gateway.history.buckets import bucket_starts
+        from gateway.history.hours import hour_pieces
+        from gateway.history.pieces import cut
+        from gateway.history.rows import read_rows
+
+        start, end = _bounds(query)
+        if resolution == "1m":
+            rows = read_rows(self._connection, margins, channel, start, end)
+            yield from cut(rows, lambda time: bucket_starts(time, resolution, query.zone))
+            return
+        zone = query.zone if resolution == "1d" else None
+        with self._ledger.snapshot():
+            held = _hours_held(self._connection, channel, start, end)
+            if held is None:
+                return
+            start, end = max(start, held[0]), min(end, held[1])
+            pieces = hour_pieces(self._connection, margins, channel, start, end, zone, rolled=self._rollups)
+        yield pieces
+
+
+def _bounds(query: Query) -> tuple[int, int]:
+    return FIRST if query.start is None else query.start, LAST if query.end is None else query.end
+
+
+def _span(connection: sqlite3.Connection, channel: int, start: int, end: int) -> tuple[int, int] | None:
+    first, last = connection.execute(_SPAN, (channel, start, end)).fetchone()
+    return None if first is None else (int(first), int(last))
+
+
+def _hours_held(connection: sqlite3.Connection, channel: int, start: int, end: int) -> tuple[int, int] | None:
+    """Return whole hours [from, to) that hold all readings of the range."""
+    span = _span(connection, channel, start, end)
+    if span is None:
+        return None
+    return span[0] - span[0] % HOUR_NS, span[1] - span[1] % HOUR_NS + HOUR_NS

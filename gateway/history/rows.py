@@ -1,0 +1,87 @@
+"""Readings of one channel as rows for pieces, from the ledger: with the margin of the verdict that holds now."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.history.pieces import Rows
+from gateway.ledger import readings
+from gateway.pipeline.columns import boot_code
+
+__all__ = ["Margins", "read_rows", "row_before"]
+
+CHUNK = 50_000
+_ORDER = "r.time, r.boot, r.seq, r.value, r.id"
+_PLAIN = f"""
+    SELECT r.time, r.value, r.seq, r.boot, r.quality, r.context, r.verdict
+    FROM reading r WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY {_ORDER}"""  # noqa: S608  constants only
+_AMENDED = f"""
+    SELECT r.time, r.value, r.seq, r.boot, r.quality, COALESCE(a.context, r.context), COALESCE(a.verdict, r.verdict)
+    FROM reading r LEFT JOIN amendment a ON a.reading = r.id
+     AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
+    WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY {_ORDER}"""  # noqa: S608  constants only
+_BEFORE = """
+    SELECT time, value, seq, boot, quality, NULL, NULL FROM reading WHERE channel = ? AND time < ?
+    ORDER BY time DESC, boot DESC, seq DESC, value DESC LIMIT 1"""
+
+
+class Margins:
+    """Reads `margin_percent` out of packed verdicts; remembers the layouts it has met."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._layouts: dict[int, np.dtype[Any]] = {}
+
+    def _layout(self, context: int) -> np.dtype[Any]:
+        if context not in self._layouts:
+            row = self._connection.execute("SELECT document FROM context WHERE id = ?", (context,)).fetchone()
+            self._layouts[context] = readings.layout(self._connection, int(json.loads(row[0])["layout"]))
+        return self._layouts[context]
+
+    def of(self, contexts: tuple[int | None, ...], verdicts: tuple[bytes | None, ...]) -> npt.NDArray[np.float64]:
+        """Return the margin of each verdict, NaN where there is none."""
+        margin = np.full(len(verdicts), np.nan)
+        by_context: dict[int, list[int]] = {}
+        for i, (context, verdict) in enumerate(zip(contexts, verdicts, strict=True)):
+            if verdict is not None and context is not None:
+                by_context.setdefault(context, []).append(i)
+        for context, places in by_context.items():
+            packed = b"".join([verdicts[i] or b"" for i in places])
+            margin[places] = np.frombuffer(packed, self._layout(context))["margin_percent"]
+        return margin
+
+
+def read_rows(
+    connection: sqlite3.Connection, margins: Margins, channel: int, start: int, end: int, chunk: int = CHUNK
+) -> Iterator[Rows]:
+    """Yield the readings of [start, end) in order, at most `chunk` at a time."""
+    amended = connection.execute("SELECT 1 FROM amendment LIMIT 1").fetchone() is not None
+    found = connection.execute(_AMENDED if amended else _PLAIN, (channel, start, end))
+    while some := found.fetchmany(chunk):
+        yield _rows(some, margins)
+
+
+def row_before(connection: sqlite3.Connection, margins: Margins, channel: int, time: int) -> Rows | None:
+    """Return the channel's last reading before `time`, without its margin."""
+    some = connection.execute(_BEFORE, (channel, time)).fetchall()
+    return _rows(some, margins) if some else None
+
+
+def _rows(some: list[tuple[Any, ...]], margins: Margins) -> Rows:
+    time, value, seq, boot, quality, context, verdict = zip(*some, strict=True)
+    judged = any(c is not None for c in context)
+    return Rows(
+        time=np.array(time, np.int64),
+        value=np.array(value, np.float64),
+        seq=np.array([-1 if s is None else s for s in seq], np.int64),
+        boot=np.zeros(len(some), np.int64) if set(boot) == {None} else np.array([boot_code(b) for b in boot], np.int64),
+        quality=np.array(quality, np.int64),
+        checked=np.array([v is not None for v in verdict]) if judged else np.zeros(len(some), np.bool_),
+        margin=margins.of(context, verdict) if judged else np.full(len(some), np.nan),
+    )

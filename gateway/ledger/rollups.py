@@ -1,0 +1,142 @@
+"""Hourly roll-ups as stored: which hours hold, which are stale, and how far the reader has come.
+
+What a roll-up says is the business of `gateway.history.pieces`; here it is bytes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "HOUR_NS", "Stale", "begin", "changed", "cursor", "mark", "note_marked", "put", "revision", "rolled", "stale_hours",
+    "unmarked", "waiting",
+]  # fmt: skip
+
+HOUR_NS = 3600 * 10**9
+FAR = 100_000
+"""With so many unmarked readings, a channel's own index is shorter than the list of what has come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stale:
+    """An hour of a channel whose roll-up must be made again; `mark` is the last mark known for it."""
+
+    channel: int
+    start: int
+    mark: int
+
+
+def cursor(connection: sqlite3.Connection, layout: int) -> int | None:
+    """Return up to which reading.id hours are marked; None: there are no roll-ups of this layout."""
+    found = dict(connection.execute("SELECT name, n FROM rollup_cursor"))
+    return int(found["reading"]) if found.get("layout") == layout else None
+
+
+def begin(connection: sqlite3.Connection, layout: int) -> int:
+    """Return the cursor; roll-ups of another layout are dropped, to be made again. In a transaction."""
+    known = cursor(connection, layout)
+    if known is not None:
+        return known
+    connection.execute("DELETE FROM rollup")
+    connection.execute("DELETE FROM rollup_stale")
+    connection.executemany(
+        "INSERT INTO rollup_cursor VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = excluded.n",
+        [("reading", 0), ("layout", layout), ("revision", revision(connection) + 1)],
+    )
+    return 0
+
+
+def revision(connection: sqlite3.Connection) -> int:
+    """Return the last revision given; 0: none yet. It grows with every marking and making."""
+    row = connection.execute("SELECT n FROM rollup_cursor WHERE name = 'revision'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def unmarked(connection: sqlite3.Connection, after: int, limit: int) -> tuple[int, list[tuple[int, int]]]:
+    """Return the hours (channel, start) of the next readings after `after`, and the last id looked at."""
+    top = connection.execute(
+        "SELECT MAX(id) FROM (SELECT id FROM reading WHERE id > ? ORDER BY id LIMIT ?)", (after, limit)
+    ).fetchone()[0]
+    if top is None:
+        return after, []
+    hours = connection.execute(
+        "SELECT DISTINCT channel, time - time % ?3 FROM reading WHERE id > ?1 AND id <= ?2", (after, top, HOUR_NS)
+    ).fetchall()
+    return int(top), hours
+
+
+def note_marked(connection: sqlite3.Connection, top: int, hours: Iterable[tuple[int, int]]) -> None:
+    """Mark these hours as stale and move the cursor to `top`. In a transaction."""
+    mark(connection, hours)
+    connection.execute("UPDATE rollup_cursor SET n = ? WHERE name = 'reading'", (top,))
+    connection.execute("UPDATE rollup_cursor SET n = n + 1 WHERE name = 'revision'")
+
+
+def mark(connection: sqlite3.Connection, hours: Iterable[tuple[int, int]]) -> None:
+    """Mark hours (channel, start) as stale. In a transaction."""
+    connection.executemany("INSERT INTO rollup_stale (channel, start) VALUES (?, ?)", hours)
+
+
+def waiting(connection: sqlite3.Connection, until: int, limit: int) -> list[Stale]:
+    """Return stale hours that end by `until` (ns), by channel and time."""
+    rows = connection.execute(
+        "SELECT channel, start, MAX(id) FROM rollup_stale WHERE start <= ? GROUP BY channel, start LIMIT ?",
+        (until - HOUR_NS, limit),
+    )
+    return [Stale(channel=c, start=s, mark=m) for c, s, m in rows]
+
+
+def put(
+    connection: sqlite3.Connection, made: Sequence[Stale], pieces: Iterable[tuple[int, int, bytes]], number: int
+) -> None:
+    """Write the roll-ups (channel, start, piece) of the hours `made`; one without a piece is dropped.
+
+    In a transaction, and only if `revision` is still what it was when the pieces were read; `number` is the next one.
+    """
+    keys = [(s.channel, s.start) for s in made]
+    connection.executemany("DELETE FROM rollup WHERE channel = ? AND start = ?", keys)
+    connection.executemany("INSERT INTO rollup VALUES (?, ?, ?, ?)", [(c, s, number, p) for c, s, p in pieces])
+    connection.executemany(
+        "DELETE FROM rollup_stale WHERE channel = ? AND start = ? AND id <= ?",
+        [(s.channel, s.start, s.mark) for s in made],
+    )
+    connection.execute("UPDATE rollup_cursor SET n = ? WHERE name = 'revision'", (number,))
+
+
+def rolled(connection: sqlite3.Connection, channel: int, start: int, end: int) -> list[tuple[int, bytes]]:
+    """Return a channel's roll-ups (start, piece) of hours that begin in [start, end), stale ones too."""
+    return connection.execute(
+        "SELECT start, piece FROM rollup WHERE channel = ? AND start >= ? AND start < ? ORDER BY start",
+        (channel, start, end),
+    ).fetchall()
+
+
+def stale_hours(connection: sqlite3.Connection, channel: int, after: int) -> list[int]:
+    """Return the channel's hours whose roll-up does not hold; `after` is the cursor."""
+    marked = connection.execute("SELECT DISTINCT start FROM rollup_stale WHERE channel = ?", (channel,)).fetchall()
+    newest = connection.execute("SELECT MAX(id) FROM reading").fetchone()[0] or 0
+    by_index = newest - after > FAR
+    new = connection.execute(
+        f"SELECT DISTINCT time - time % ?3 FROM reading WHERE {'+' if by_index else ''}id > ?1 AND channel = ?2",  # noqa: S608  constants only
+        (after, channel, HOUR_NS),
+    ).fetchall()
+    return sorted({int(s) for (s,) in (*marked, *new)})
+
+
+def changed(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, int, int, bytes]]:
+    """Return roll-ups made after a revision, in the order of making: (revision, channel, start, piece).
+
+    Whole revisions only, so that the last one returned is a cursor; at least one, however large.
+    """
+    last = connection.execute(
+        "SELECT MAX(revision) FROM (SELECT revision FROM rollup WHERE revision > ? ORDER BY revision LIMIT ?)",
+        (after, limit),
+    ).fetchone()[0]
+    if last is None:
+        return []
+    return connection.execute(
+        "SELECT revision, channel, start, piece FROM rollup WHERE revision > ? AND revision <= ? ORDER BY revision",
+        (after, last),
+    ).fetchall()
