@@ -33,7 +33,7 @@ _SINCE = f"""
            COALESCE(a.verdict, r.verdict), COALESCE(a.version, 0)
     FROM reading r LEFT JOIN amendment a ON a.reading = r.id
      AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
-    WHERE r.channel = ? AND r.time > ? AND r.late < 2"""  # noqa: S608  constants only
+    WHERE r.channel = ? AND r.time > ? AND r.time <= ? AND (r.late = 2) = ?"""  # noqa: S608  constants only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,9 +141,20 @@ def find(connection: sqlite3.Connection, questions: Iterable[Question], channel_
     return answers
 
 
-def since(connection: sqlite3.Connection, channel: int, channel_id: int, after: int) -> Stored:
-    """Return the channel's readings later than `after` (ns), sorted, with the verdict that holds for each."""
-    rows = connection.execute(_SINCE, (channel_id, after)).fetchall()
+def since(
+    connection: sqlite3.Connection,
+    channel: int,
+    channel_id: int,
+    after: int,
+    until: int = 2**63 - 1,
+    *,
+    beyond: bool = False,
+) -> Stored:
+    """Return the channel's readings later than `after`, up to `until` (ns), sorted, with the verdict that holds.
+
+    Those beyond the lateness horizon, which nothing else depends on, come alone, with `beyond`.
+    """
+    rows = connection.execute(_SINCE, (channel_id, after, until, beyond)).fetchall()
     columns = _columns([r[: len(_FIELDS)] for r in rows], channel)
     order = columns.sorted_rows().tolist()
     n = len(_FIELDS)
