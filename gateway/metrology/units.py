@@ -241,8 +241,12 @@ def convert(value: Decimal, source: str, target: str, *, difference: bool = Fals
     With `difference` the value is an interval (an error, an uncertainty, a resolution), so that 1 K is 1 °C.
     Raises UnitError when a unit is unknown or the dimensions contradict.
     """
-    if source == target:
-        return value
+    return value if source == target else _convert(value, source, target, difference)
+
+
+@lru_cache(maxsize=4096)
+def _convert(value: Decimal, source: str, target: str, difference: bool) -> Decimal | Fraction:
+    """Return what `convert` does between two units; the same for 5 and 5.0."""
     factor, offset = _ratio(source, target)
     result = Fraction(value) * factor + (0 if difference else offset)
     return _finite_decimal(result) or result if result else Decimal(0)
@@ -301,6 +305,7 @@ _QUANTITY = re.compile(r"([+\-−]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+\-]?
 _LONGEST = 100
 
 
+@lru_cache(maxsize=4096)
 def parse_quantity(text: str) -> Quantity:
     """Return number and unit of a text such as `5 g`; ValueError says what is wrong with any other.
 

@@ -20,7 +20,7 @@ from gateway.registry.specs import CertificateSpec, ChannelSpec, DeviceSpec, Ent
 from gateway.registry.validation import Written
 
 if TYPE_CHECKING:
-    from gateway.metrology.rulepacks import RulePacks
+    from gateway.metrology.rulepacks import RulePack, RulePacks
 
 __all__ = ["build", "merge"]
 
@@ -71,6 +71,7 @@ class _Building:
     zone: ZoneInfo
     packs: RulePacks
     mistakes: list[Mistake] = field(default_factory=list)
+    checked: dict[tuple[object, ...], list[str]] = field(default_factory=dict)
 
     def registry(self, new: Specs, everything: Specs) -> Registry:
         self.mistakes += new.mistakes
@@ -145,10 +146,17 @@ class _Building:
             known = ", ".join((*self.packs.ids, "none"))
             self.mistakes.append(entry.mistake(("rule_pack",), f"{spec.rule_pack} is not known; there are {known}"))
             return
-        for message in versions[-1].validate(spec.parameters):
+        for message in self._wrong_parameters(versions[-1], spec.parameters):
             name, _, words = message.partition(": ")
             path, said = (("parameters",), message) if " " in name else (("parameters", name), words)
             self.mistakes.append(entry.mistake(path, said))
+
+    def _wrong_parameters(self, pack: RulePack, parameters: Mapping[str, str]) -> list[str]:
+        """Return what the pack finds wrong; equal instruments are looked at once."""
+        key = (pack.reference, *sorted(parameters.items()))
+        if key not in self.checked:
+            self.checked[key] = pack.validate(parameters)
+        return self.checked[key]
 
     def _channel(self, entry: Entry[DeviceSpec], name: str, spec: ChannelSpec) -> Channel:
         return channel_from(entry, name, spec, self.mistakes)
