@@ -26,7 +26,9 @@ _RAW = """
     SELECT time, value, reference, reference_u, x, seq, boot, stable, quality, received_at, late
     FROM reading WHERE channel = ? AND time >= ? AND time < ?
     ORDER BY time, boot, seq, value, reference, reference_u, x, id"""
-_SPAN = "SELECT MIN(time), MAX(time) FROM reading WHERE channel = ? AND time >= ? AND time < ?"
+_SPAN = """
+    SELECT (SELECT MIN(time) FROM reading WHERE channel = ?1 AND time >= ?2 AND time < ?3),
+           (SELECT MAX(time) FROM reading WHERE channel = ?1 AND time >= ?2 AND time < ?3)"""
 _QUALITIES = {q.value: q.name.lower() for q in Quality}
 
 FIRST, LAST = 0, 2**63 - 1

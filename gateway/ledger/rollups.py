@@ -117,9 +117,9 @@ def stale_hours(connection: sqlite3.Connection, channel: int, after: int) -> lis
     """Return the channel's hours whose roll-up does not hold; `after` is the cursor."""
     marked = connection.execute("SELECT DISTINCT start FROM rollup_stale WHERE channel = ?", (channel,)).fetchall()
     newest = connection.execute("SELECT MAX(id) FROM reading").fetchone()[0] or 0
-    by_index = newest - after > FAR
+    chosen = "+id > ?1 AND channel = ?2" if newest - after > FAR else "id > ?1 AND +channel = ?2"  # + hides an index
     new = connection.execute(
-        f"SELECT DISTINCT time - time % ?3 FROM reading WHERE {'+' if by_index else ''}id > ?1 AND channel = ?2",  # noqa: S608  constants only
+        f"SELECT DISTINCT time - time % ?3 FROM reading WHERE {chosen}",  # noqa: S608  constants only
         (after, channel, HOUR_NS),
     ).fetchall()
     return sorted({int(s) for (s,) in (*marked, *new)})
