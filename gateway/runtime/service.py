@@ -111,6 +111,8 @@ class Service:
     ingest: Ingest | None = None
     trouble: str | None = None
     fresh: bool = False
+    _version: int | None = None
+    _marks: tuple[int, int, int] = (0, 0, 0)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Ingest until `stop` is set or the source ends; a batch in hand is finished and acknowledged first."""
@@ -136,6 +138,7 @@ class Service:
 
     def _open(self) -> None:
         ledger = self.ledger()
+        self._marks = _marks(ledger)
         self.ingest = Ingest(ledger, self.replan(ledger), self.lateness_ns)
         give_back_memory()
         self.announce(self.ingest, self.ingest.rejudge(self.clock()))
@@ -190,6 +193,7 @@ class Service:
         try:
             self._close()
             ledger = self.ledger()
+            self._marks, self._version = _marks(ledger), None
             self.ingest = Ingest(ledger, self.replan(ledger), self.lateness_ns)
         except (sqlite3.Error, OSError) as error:
             log.error("the ledger cannot be opened: %s", error)
@@ -245,16 +249,19 @@ class Service:
         try:
             ingest = self._at_work
             version = ingest.ledger.data_version()
-            if version == getattr(self, "_version", version):
-                self._version = version
+            if version == self._version:
                 return
             self._version = version
+            marks = _marks(ingest.ledger)
+            if marks == self._marks:  # a reader with a cursor has moved on, nothing more
+                return
+            registry_changed, self._marks = marks[0] != self._marks[0], marks
             ingest.reload_alarms()
-            at = self.clock()
-            plan = self.replan(ingest.ledger)
-            if plan.fingerprints != ingest.plan.fingerprints or plan.index != ingest.plan.index:
-                log.info("the registry has changed: %d channels", len(plan))
-                self.announce(ingest, ingest.replan(plan, at))
+            if registry_changed:
+                plan = self.replan(ingest.ledger)
+                if plan.fingerprints != ingest.plan.fingerprints or plan.index != ingest.plan.index:
+                    log.info("the registry has changed: %d channels", len(plan))
+                    self.announce(ingest, ingest.replan(plan, self.clock()))
             self.announce(ingest, Done())
             self._release(ingest)
         except (sqlite3.Error, OSError) as error:
@@ -276,6 +283,16 @@ async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _marks(ledger: Ledger) -> tuple[int, int, int]:
+    """Return what tells whether people or other commands have changed something: registry, alarms, quarantine."""
+    row = ledger.connection.execute(
+        """SELECT COALESCE((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'registry_version'), 0),
+                  COALESCE((SELECT MAX(id) FROM alarm_event), 0),
+                  (SELECT COUNT(*) FROM quarantine WHERE state = 'approved')"""
+    ).fetchone()
+    return int(row[0]), int(row[1]), int(row[2])
 
 
 def slices(readings: Sequence[Reading], size: int) -> list[Sequence[Reading]]:
