@@ -151,17 +151,45 @@ class Broker(Written):
 
 
 class Influx(Written):
-    """InfluxDB 2; the section is there or it is not used. `token` goes before `token_file`."""
+    """InfluxDB 2; the section is there or it is not used. `token` goes before `token_file`.
+
+    `token` writes to the bucket, `query_token` reads from it; without the latter queries use the former. `https`
+    verifies the server by `ca_file`, else by the system's CAs. `gzip: auto` compresses what leaves this machine. A
+    bucket must keep points for longer than `outage_tolerance`, or an outage that long would lose them on arrival.
+    """
 
     url: Annotated[str, _url({"http": 8086, "https": 443})] = "http://localhost:8086"
     org: Text = "metergate"
     bucket: Text = "metergate"
     token: Secret | None = None
     token_file: PathText | None = None
+    query_token: Secret | None = None
+    query_token_file: PathText | None = None
+    ca_file: PathText | None = None
+    gzip: Literal["auto", "on", "off"] = "auto"
+    outage_tolerance: Duration = 30 * DAY_NS
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.ca_file is not None and not self.url.startswith("https://"):
+            raise ValueError("ca_file is for https://")
+        return self
+
+    @property
+    def compressed(self) -> bool:
+        """Whether bodies are compressed: always, never, or when InfluxDB is on another machine."""
+        host = urlsplit(self.url).hostname or ""
+        near = host in {"localhost", "::1"} or host.startswith("127.")
+        return self.gzip == "on" or (self.gzip == "auto" and not near)
 
     def secret(self) -> str | None:
         """Return the token, from its file if it is in one; WrongUse when the file cannot be read."""
         return _revealed(self.token, self.token_file, "influx.token_file")
+
+    def query_secret(self) -> str | None:
+        """Return the token for queries; WrongUse when its file cannot be read."""
+        found = _revealed(self.query_token, self.query_token_file, "influx.query_token_file")
+        return self.secret() if found is None else found
 
 
 class Api(Written):

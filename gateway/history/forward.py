@@ -1,0 +1,337 @@
+"""Ledger -> InfluxDB, the part without tasks: which rows go next, as lines, and how far everything is sent.
+
+What is new goes first, a backlog behind it. A row makes the same points whenever it is sent, so a parcel whose answer
+was lost is simply sent again; a cursor moves only after InfluxDB has answered that all is durable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from gateway.history.lineprotocol import Unencodable
+from gateway.history.points import ReadingRow, Tags, alarm_point, alarm_series, reading_lines, verdict_lines
+from gateway.ledger import alarms as alarm_rows
+from gateway.ledger import forwarding as sent
+from gateway.ledger import readings
+from gateway.ledger.forwarding import ALARM, AMENDED, READING, Cursor, Refused
+from gateway.ledger.registry import documents
+from gateway.ledger.store import Ledger
+from gateway.metrology.instants import parse_rfc3339
+from gateway.pipeline.records import Context
+
+__all__ = ["BACKLOG", "ROWS", "Feed", "ForwardingState", "Parcel", "forwarding_state"]
+
+ROWS = 5000
+"""So many rows are made into one parcel at most."""
+BACKLOG = 20_000
+"""With so many unsent readings the new ones go first and the rest becomes a backlog."""
+
+_ROWS = """
+    SELECT r.id, r.channel, r.time, r.boot, r.seq, r.value, r.reference, r.reference_u, r.x, r.received_at, r.late,
+           r.quality, r.context, r.verdict FROM reading r WHERE {} ORDER BY r.id"""
+_AMENDED = (
+    "SELECT a.reading, a.version, a.context, a.verdict FROM amendment a JOIN reading r ON r.id = a.reading WHERE {}"
+)
+_RANGE = "r.id BETWEEN ? AND ?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """Lines of one stream and the cursor that holds once they are delivered; `marks` say which row each line is of."""
+
+    stream: str
+    after: Cursor
+    lines: list[str]
+    marks: list[tuple[str, int]]
+    unencodable: list[Refused]
+
+
+class Feed:
+    """Makes parcels. Not shared between threads. `site` is that of devices that name none."""
+
+    def __init__(self, ledger: Ledger, site: str, target: str) -> None:
+        self.ledger = ledger
+        self._site = site
+        ledger.connection.execute("PRAGMA synchronous = NORMAL")  # a cursor lost with the power only resends
+        ledger.connection.execute("PRAGMA wal_autocheckpoint = 0")  # those who take readings keep the log short
+        sent.aim(ledger, target)
+        self._planned = sent.cursors(ledger.connection)
+        self._ways: list[Callable[[], Parcel | None]] = [self._alarms, self._new, self._amendments, self._behind]
+        self._series = _Series(ledger, site)
+        self._layouts: dict[int, tuple[Context, np.dtype[Any]]] = {}
+
+    def next(self) -> Parcel | None:
+        """Return what is to be sent next, taking turns between the streams; None: all is sent."""
+        for _ in range(len(self._ways)):
+            way = self._ways.pop(0)
+            self._ways.append(way)
+            parcel = way()
+            if parcel is not None:
+                self._planned[parcel.stream] = parcel.after
+                return parcel
+        return None
+
+    def settle(self, parcel: Parcel, refused: Sequence[tuple[int, str]], at: int) -> None:
+        """Note that a parcel is delivered, but for the lines `refused` (index, InfluxDB's words); `at` in ns."""
+        points = [Refused(measurement=parcel.marks[i][0], id=parcel.marks[i][1], words=w) for i, w in refused]
+        with self.ledger.transaction() as connection:
+            sent.put_cursor(connection, parcel.stream, parcel.after)
+            sent.put_refused(connection, [*points, *parcel.unencodable], at)
+
+    def _cursor(self, stream: str) -> Cursor:
+        return self._planned.get(stream, Cursor())
+
+    def _head(self, table: str) -> int:
+        return int(self.ledger.connection.execute(f"SELECT MAX(id) FROM {table}").fetchone()[0] or 0)  # noqa: S608
+
+    def _alarms(self) -> Parcel | None:
+        cursor = self._cursor(ALARM)
+        rows = alarm_rows.events(self.ledger.connection, cursor.live, 1000)
+        if not rows:
+            return None
+        lines, marks, bad = [], [], []
+        events: list[tuple[int, str, dict[str, Any]]] = []
+        for number, _, document in rows:
+            event = json.loads(document)
+            try:
+                events.append((number, alarm_series(event), event))
+            except Unencodable as error:
+                bad.append(Refused(measurement="alarm", id=number, words=f"not sent: {error}"))
+        slots = sent.alarm_slots(self.ledger, [(n, s, parse_rfc3339(e["time"])) for n, s, e in events])
+        for number, _, event in events:
+            lines.append(alarm_point(event, slots[number]))
+            marks.append(("alarm", number))
+        return Parcel(stream=ALARM, after=replace(cursor, live=rows[-1][0]), lines=lines, marks=marks, unencodable=bad)
+
+    def _new(self) -> Parcel | None:
+        """The newest readings that are not sent. Too many of them become a backlog first."""
+        cursor, head = self._cursor(READING), self._head("reading")
+        if head - cursor.live > BACKLOG:
+            # A backlog that is not done yet is joined to the new one; what was sent between them is sent once more.
+            cursor = Cursor(done=cursor.whole, jumped=head, live=head)
+            self._planned[READING] = cursor
+        if head <= cursor.live:
+            return None
+        last = min(head, cursor.live + ROWS)
+        return self._readings(cursor.live + 1, last, replace(cursor, live=last))
+
+    def _behind(self) -> Parcel | None:
+        cursor = self._cursor(READING)
+        if cursor.done >= cursor.jumped:
+            return None
+        last = min(cursor.jumped, cursor.done + ROWS)
+        return self._readings(cursor.done + 1, last, replace(cursor, done=last))
+
+    def _readings(self, first: int, last: int, after: Cursor) -> Parcel:
+        return self._parcel(READING, after, _RANGE, (first, last))
+
+    def _amendments(self) -> Parcel | None:
+        cursor = self._cursor(AMENDED)
+        last, ids = sent.amended_after(self.ledger.connection, cursor.live, ROWS)
+        if not ids:
+            return None
+        which = f"r.id IN ({', '.join('?' * len(ids))})"
+        return self._parcel(AMENDED, replace(cursor, live=last), which, ids, verdicts_only=True)
+
+    def _parcel(
+        self, stream: str, after: Cursor, which: str, bounds: Sequence[int], *, verdicts_only: bool = False
+    ) -> Parcel:
+        """Return the points of some readings and of the verdicts that hold for them now."""
+        connection = self.ledger.connection
+        slots = sent.slots(self.ledger, which, bounds)
+        rows = connection.execute(_ROWS.format(which), bounds).fetchall()
+        amended = {r[0]: r[1:] for r in connection.execute(_AMENDED.format(which) + " ORDER BY 1, 2", bounds)}
+        self._series.know({r[1] for r in rows}, self._head("reading"))
+        good, bad = self._series.parted(rows)
+        lines: list[str] = []
+        marks: list[tuple[str, int]] = []
+        if not verdicts_only:
+            stable = _stable(rows)
+            plain: list[ReadingRow] = [(*r[:12], s) for r, s in zip(rows, stable, strict=True) if r[0] in good]
+            lines = reading_lines(plain, self._series.tags, slots)
+            marks = [("reading", r[0]) for r in plain]
+        checks = [(r, *amended.get(r[0], (0, r[12], r[13]))) for r in rows if r[13] is not None and r[0] in good]
+        said, of = self._verdicts(checks, slots)
+        return Parcel(stream=stream, after=after, lines=lines + said, marks=marks + of, unencodable=bad)
+
+    def _verdicts(self, checks: Sequence[tuple[Any, ...]], slots: Mapping[int, int]) -> tuple[list[str], list[Any]]:
+        """Return the verdict lines of (row, version, context, verdict), and their marks; layout by layout."""
+        by_layout: dict[str, list[tuple[Any, ...]]] = {}
+        for check in checks:
+            by_layout.setdefault(str(self._context(check[2])[1]), []).append(check)
+        lines: list[str] = []
+        marks: list[tuple[str, int]] = []
+        for group in by_layout.values():
+            known = [self._context(c[2]) for c in group]
+            rows = [c[0] for c in group]
+            lines += verdict_lines(
+                np.frombuffer(b"".join(c[3] for c in group), known[0][1]),
+                [k for k, _ in known],
+                [self._series.tags(r[0], r[1]) for r in rows],
+                [r[2] for r in rows],
+                [slots.get(r[0], r[2]) for r in rows],
+                [c[1] for c in group],
+            )
+            marks += [("verdict", r[0]) for r in rows]
+        return lines, marks
+
+    def _context(self, number: int) -> tuple[Context, np.dtype[Any]]:
+        known = self._layouts.get(number)
+        if known is None:
+            found = self.ledger.connection.execute("SELECT document FROM context WHERE id = ?", (number,)).fetchone()
+            context = msgspec.json.decode(found[0], type=Context)
+            known = self._layouts[number] = (context, readings.layout(self.ledger.connection, context.layout))
+        return known
+
+
+def _stable(rows: Sequence[tuple[Any, ...]]) -> list[int | None]:
+    """Return `stable` of each reading: false is its gravest quality, so it shows there."""
+    from gateway.metrology.readings import Quality
+
+    return [0 if r[11] == Quality.UNSTABLE else None for r in rows]
+
+
+class _Series:
+    """The tags of every channel, fixed from its first point on until its device says otherwise."""
+
+    def __init__(self, ledger: Ledger, site: str) -> None:
+        self._ledger = ledger
+        self._site = site
+        self._version = ""
+        self._rows = sent.series_of(ledger.connection)
+        self._names: dict[int, tuple[str, str]] = {}
+        self._devices: dict[str, tuple[str, str, dict[str, str]]] = {}
+        self._tags: dict[int, list[tuple[int, Tags | str]]] = {}
+
+    def know(self, channels: set[int], head: int) -> None:
+        """Learn the series of these channels; a device that moved has another from the reading after `head` on."""
+        connection = self._ledger.connection
+        found = connection.execute("SELECT value FROM meta WHERE key = 'registry_version'").fetchone()
+        version = "0" if found is None else str(found[0])
+        if version != self._version:
+            self._version = version
+            self._devices = _devices(documents(connection), self._site)
+            self._tags.clear()
+        unknown = channels - self._tags.keys()
+        if not unknown:
+            return
+        if not unknown <= self._names.keys():
+            rows = connection.execute("SELECT id, device, channel FROM channel")
+            self._names = {int(i): (str(d), str(c)) for i, d, c in rows}
+        new = []
+        for channel in unknown:
+            site, kind, _ = self._devices.get(self._names[channel][0], (self._site, "other", {}))
+            rows_ = self._rows.setdefault(channel, [])
+            if not rows_ or rows_[-1][1:] != (site, kind):
+                rows_.append((head + 1 if rows_ else 0, site, kind))
+                new.append((channel, *rows_[-1]))
+            self._tags[channel] = [(since, self._of(channel, s, k)) for since, s, k in rows_]
+        if new:
+            with self._ledger.transaction() as writing:
+                sent.put_series(writing, new)
+
+    def _of(self, channel: int, site: str, kind: str) -> Tags | str:
+        """Return the series, or why line protocol cannot carry it."""
+        device, name = self._names[channel]
+        unit = self._devices.get(device, ("", "", {}))[2].get(name, "")
+        try:
+            return Tags.of(site, device, name, kind, unit)
+        except Unencodable as error:
+            return f"not sent: {error}"
+
+    def _at(self, reading: int, channel: int) -> Tags | str:
+        known = self._tags[channel]
+        found = known[0][1]
+        for since, tags in known[1:]:
+            if since <= reading:
+                found = tags
+        return found
+
+    def tags(self, reading: int, channel: int) -> Tags:
+        """Return the series of a reading that `parted` let through."""
+        known = self._tags[channel]
+        found = known[0][1] if len(known) == 1 else self._at(reading, channel)
+        if isinstance(found, str):
+            raise Unencodable(found)
+        return found
+
+    def parted(self, rows: Sequence[tuple[Any, ...]]) -> tuple[set[int], list[Refused]]:
+        """Return the ids of rows that have a series, and those that cannot be sent with the reason."""
+        good, bad = set(), []
+        for r in rows:
+            found = self._at(r[0], r[1])
+            if isinstance(found, str):
+                bad.append(Refused(measurement="reading", id=r[0], words=found))
+            else:
+                good.add(r[0])
+        return good, bad
+
+
+def _devices(known: Sequence[tuple[str, str, bytes]], site: str) -> dict[str, tuple[str, str, dict[str, str]]]:
+    """Return site, kind and the units of its channels for each device of the registry."""
+    found = {}
+    for what, name, document in known:
+        if what == "device":
+            d = json.loads(document)
+            units = {c: str(s.get("unit", "")) for c, s in d.get("channels", {}).items()}
+            found[name] = (str(d.get("site") or site), str(d["kind"]), units)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardingState:
+    """Where forwarding stands, as the ledger knows it: for `doctor`, metrics and `influx status`. Times in ns.
+
+    `lag`: readings that are not sent, `backlog` of them behind the new ones; `oldest_unsent`: when the oldest of them
+    came in. `failing_since`: no answer, or not of use, since then; `held_since`: refused for want of a person's help.
+    """
+
+    target: str | None
+    lag: int
+    backlog: int
+    waiting: int
+    oldest_unsent: int | None
+    last_answer: str | None
+    last_answer_at: int | None
+    last_sent_at: int | None
+    failing_since: int | None
+    held_since: int | None
+    poison: int
+
+
+def forwarding_state(ledger: Ledger) -> ForwardingState:
+    """Return where forwarding stands; with no target it has never run. `waiting`: alarms and amendments unsent."""
+    connection = ledger.connection
+    said, known = sent.words(connection), sent.cursors(connection)
+    cursor = known.get(READING, Cursor())
+    heads = {t: int(connection.execute(f"SELECT MAX(id) FROM {t}").fetchone()[0] or 0) for t in _TABLES}  # noqa: S608
+    backlog = max(0, cursor.jumped - cursor.done)
+    oldest = connection.execute(
+        "SELECT received_at FROM reading WHERE id > ? ORDER BY id LIMIT 1", (cursor.whole,)
+    ).fetchone()
+
+    def moment(key: str) -> int | None:
+        return int(said[key]) if key in said else None
+
+    return ForwardingState(
+        target=said.get("target"),
+        lag=heads["reading"] - cursor.live + backlog,
+        backlog=backlog,
+        waiting=sum(heads[t] - known.get(s, Cursor()).live for t, s in (("amended", AMENDED), ("alarm_event", ALARM))),
+        oldest_unsent=None if oldest is None else int(oldest[0]),
+        last_answer=said.get("answer"),
+        last_answer_at=moment("answer_at"),
+        last_sent_at=moment("sent_at"),
+        failing_since=moment("failing_since"),
+        held_since=moment("held_since"),
+        poison=int(connection.execute("SELECT COUNT(*) FROM forward_poison").fetchone()[0]),
+    )
+
+
+_TABLES = ("reading", "amended", "alarm_event")
