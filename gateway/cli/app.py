@@ -6,24 +6,35 @@ import importlib
 import os
 import pkgutil
 import sys
-
-import typer
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import gateway
 from gateway.cli import commands
 from gateway.errors import MetergateError
 
+if TYPE_CHECKING:
+    import typer
+
 __all__ = ["build", "main"]
 
 
 def _version(value: bool) -> None:
+    import typer
+
     if value:
         sys.stdout.write(f"metergate {gateway.__version__}\n")
         raise typer.Exit
 
 
-def build() -> typer.Typer:
-    """Return the application with every command of `gateway.cli.commands`; each module has `register(app)`."""
+def build(arguments: Sequence[str] = ()) -> typer.Typer:
+    """Return the application with the command that `arguments` begin with; with every one if they begin with none.
+
+    The commands are the modules of `gateway.cli.commands`, a keyword with `_` behind it; each has `register(app)`.
+    Reading one and not all of them is most of the start-up time.
+    """
+    import typer
+
     app = typer.Typer(
         name="metergate",
         help="Continuous verification for networked measuring instruments.",
@@ -41,15 +52,25 @@ def build() -> typer.Typer:
     ) -> None:
         """Continuous verification for networked measuring instruments."""
 
-    for module in sorted(m.name for m in pkgutil.iter_modules(commands.__path__)):
+    for module in _wanted(arguments):
         importlib.import_module(f"{commands.__name__}.{module}").register(app)
     return app
 
 
+def _wanted(arguments: Sequence[str]) -> list[str]:
+    modules = sorted(m.name for m in pkgutil.iter_modules(commands.__path__))
+    named = arguments[0].replace("-", "_") if arguments else ""
+    return [m for m in modules if m.rstrip("_") == named] or modules
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0 fine, 1 a finding or refusal, 2 wrong use or unreadable input."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        build()(args=arguments, prog_name="metergate")
+        if arguments == ["--version"]:
+            sys.stdout.write(f"metergate {gateway.__version__}\n")
+            raise SystemExit(0)
+        build(arguments)(args=arguments, prog_name="metergate")
     except MetergateError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(error.exit_code) from None
