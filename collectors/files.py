@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from itertools import repeat
+from itertools import accumulate, islice, repeat
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -46,6 +46,7 @@ _NAMED = 10_000
 _ADDRESS = Address()
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _NUMBER_BYTES = b"0123456789+-.eE"
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -213,25 +214,32 @@ def _header_mistakes(names: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _chunks(reader: Any, into: _Rows) -> Iterator[tuple[list[list[str]], list[int]]]:
     """Yield rows and the lines they begin on; a row that is no CSV is noted, blank lines are passed over."""
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    while True:
-        before = reader.line_num
+    rows: list[list[str]]
+    more = True
+    while more:
+        before, rows = reader.line_num, []
         try:
-            for row in reader:
-                if row:
-                    rows.append(row)
-                    lines.append(before + 1)
-                    if len(rows) == _CHUNK:
-                        yield rows, lines
-                        rows, lines = [], []
-                before = reader.line_num
+            rows.extend(islice(reader, _CHUNK))
+            more = len(rows) == _CHUNK
         except csv.Error as error:
-            into.refuse(UnreadableError(Why.WRONG_TYPE, f"the row is no CSV: {error}"), before + 1, b"")
+            begun = before + sum(_height(row) for row in rows) + 1
+            into.refuse(UnreadableError(Why.WRONG_TYPE, f"the row is no CSV: {error}"), begun, b"")
+        if not rows:
             continue
-        break
-    if rows:
-        yield rows, lines
+        lines = list(range(before + 1, before + 1 + len(rows)))
+        if reader.line_num != before + len(rows):
+            heights = map(_height, rows)
+            lines = list(accumulate(heights, initial=before + 1))[:-1]
+        if [] in rows:
+            lines = [line for row, line in zip(rows, lines, strict=True) if row]
+            rows = [row for row in rows if row]
+        if rows:
+            yield rows, lines
+
+
+def _height(row: Sequence[str]) -> int:
+    """Return how many lines of the file a row takes: quoted cells may hold line ends."""
+    return 1 + sum(len(_LINE_END.findall(cell)) for cell in row)
 
 
 def _value(name: str, cell: str) -> Value:
@@ -301,7 +309,11 @@ def _needed(convert: Callable[[tuple[str, ...]], _Column]) -> Callable[[tuple[st
 
 
 def _times(cells: tuple[str, ...]) -> _Column:
-    return list(map(read_time_in_file, cells))
+    different = set(cells)
+    if len(different) > len(cells) // 2:
+        return list(map(read_time_in_file, cells))
+    moments = {cell: read_time_in_file(cell) for cell in different}
+    return [moments[cell] for cell in cells]
 
 
 def _numbers(cells: tuple[str, ...]) -> _Column:

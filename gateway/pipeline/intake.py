@@ -58,7 +58,7 @@ class Question:
 class Intake:
     """Readings received: sorted columns, the readings row by row, what to ask of the store, what was refused.
 
-    `arrival` says which row came when; within a recorded file that means nothing.
+    `arrival` says which row came when; what is recorded is not late for standing out of order in its file.
     """
 
     columns: Columns
@@ -79,10 +79,14 @@ class Intake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """New readings only, sorted, and the message each came in; `late`: older than the channel's newest on arrival."""
+    """New readings only, sorted, the message each came in and which came when.
+
+    `late`: older than the channel's newest on arrival.
+    """
 
     columns: Columns
     source: Ints
+    arrival: Ints
     late: Bools
     beyond: Bools
     duplicates: int
@@ -110,11 +114,10 @@ def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None)
     order = columns.sorted_rows()
     order = order if keep.all() else order[keep[order]]
     columns = columns.take(order)
-    arrival = np.cumsum(keep)[order] - 1
     return Intake(
         columns=columns,
         readings=[readings[i] for i in order.tolist()],
-        arrival=np.arange(len(order)) if at is None else arrival,
+        arrival=np.cumsum(keep)[order] - 1,
         recorded=at is None,
         doubtful=_doubtful(columns, seen),
         refused=refused,
@@ -289,10 +292,12 @@ def settle(intake: Intake, seen: Seen, stored: Sequence[Columns], lateness_ns: i
         else:
             duplicates += 1
     new = columns.take(keep)
-    late, beyond = _lateness(new, intake.arrival[keep], seen, lateness_ns)
+    arrival = intake.arrival[keep]
+    late, beyond = _lateness(new, np.arange(len(new)) if intake.recorded else arrival, seen, lateness_ns)
     return Settled(
         columns=new,
         source=np.array([r.source for r in intake.readings], np.int64)[keep],
+        arrival=arrival,
         late=late,
         beyond=beyond,
         duplicates=duplicates,

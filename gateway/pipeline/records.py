@@ -19,7 +19,7 @@ from gateway.metrology.conformity import Conformity
 from gateway.metrology.instants import format_instant
 from gateway.metrology.readings import EVIDENCE, power_factor_text
 from gateway.pipeline.checks import FLAGS
-from gateway.pipeline.columns import Columns
+from gateway.pipeline.columns import Columns, Ints
 from gateway.pipeline.plan import Plan
 from gateway.registry.model import Kind
 
@@ -215,7 +215,7 @@ def verdict_lines(
     if not len(verdicts):
         return
     known: dict[int, tuple[Context, bytes]] = {}
-    previous = ["null"] * len(verdicts) if supersedes is None else [_quoted(name) for name in supersedes]
+    previous = [b"null"] * len(verdicts) if supersedes is None else [_quoted(name).encode() for name in supersedes]
     tokens = zip(*_token_columns(columns, verdicts, contexts), strict=True)
     for row, k, charted, before in zip(tokens, contexts, verdicts["charted"].tolist(), previous, strict=True):
         if id(k) not in known:
@@ -223,9 +223,9 @@ def verdict_lines(
         template, chosen = _template(known[id(k)][1], charted)
         pieces = template.copy()
         pieces[1::2] = chosen(row)
-        line = "".join(pieces)
-        name = sha256(line.encode()).hexdigest()[:24]
-        yield name, f'{{"id":"{name}","supersedes":{before},{line[1:]}'.encode()
+        line = "".join(pieces).encode()
+        name = sha256(line).hexdigest()[:24]
+        yield name, b'{"id":"%b","supersedes":%b,%b' % (name.encode(), before, line[1:])
 
 
 def _token_columns(columns: Columns, verdicts: npt.NDArray[Any], contexts: Sequence[Context]) -> list[list[str]]:
@@ -242,7 +242,7 @@ def _token_columns(columns: Columns, verdicts: npt.NDArray[Any], contexts: Seque
     evidence = zip(columns.evidence.tolist(), contexts, reference.tolist(), strict=True)
     return [
         *found,
-        [f'"{format_instant(t)}"' for t in columns.time.tolist()],
+        _instants(columns.time),
         [str(n) if n >= 0 else "null" for n in columns.seq.tolist()],
         [_quoted(b) for b in columns.boot.tolist()],
         _conditions(columns),
@@ -253,12 +253,19 @@ def _token_columns(columns: Columns, verdicts: npt.NDArray[Any], contexts: Seque
         [_SIGMA_SOURCES[s] for s in sigma],
         [_quoted(_MODES[m]) for m in verdicts["mode"].tolist()],
         [_flags_json(f) for f in verdicts["flags"].tolist()],
-        [f'"{format_instant(t)}"' if t else "null" for t in verdicts["cusum_onset"].tolist()],
+        _instants(verdicts["cusum_onset"]),
         *([_TRUTH[v] for v in verdicts[f"{d.name}_signal"].tolist()] for d in detectors()),
     ]
 
 
 _SIGMA_SOURCES = ("null", '"declared"', '"learned"')
+
+
+def _instants(column: Ints) -> list[str]:
+    """Return instants as JSON, each different one made once; 0 is null."""
+    moments = column.tolist()
+    texts = {t: f'"{format_instant(t)}"' if t else "null" for t in set(moments)}
+    return [texts[t] for t in moments]
 
 
 def _numbers(column: npt.NDArray[Any]) -> list[str]:

@@ -72,7 +72,7 @@ def replay(plan: Plan, readings: Sequence[Reading], unreadable: Sequence[Refusal
         refused=[*unreadable, *settled.refused],
         received=len(readings) + len(unreadable),
         duplicates=settled.duplicates,
-        late=late_in_file(readings),
+        late=_out_of_order(columns, settled.arrival),
     )
 
 
@@ -94,6 +94,20 @@ def _silent_at(plan: Plan, states: States, end: int) -> list[Change]:
             )
         )
     return changes
+
+
+def _out_of_order(columns: Columns, arrival: Ints) -> int:
+    """Return how many sorted readings stand in their file after a newer one of their channel."""
+    n = len(columns)
+    if not n:
+        return 0
+    new_moment = np.append(True, (np.diff(columns.channel) != 0) | (np.diff(columns.time) != 0))
+    moment = np.cumsum(new_moment) - 1
+    came = arrival + n * (np.cumsum(np.append(False, np.diff(columns.channel) != 0)))
+    earliest_after = np.minimum.accumulate(came[::-1])[::-1]
+    first_newer = np.append(np.flatnonzero(new_moment), n)[moment + 1]
+    newer = np.append(earliest_after, 2**62)[first_newer]
+    return int((newer < came).sum())
 
 
 def late_in_file(readings: Sequence[Reading]) -> int:
