@@ -135,10 +135,10 @@ def test_a_changed_superseded_verdict_breaks_the_name_its_successor_gives(judged
         ("DELETE FROM amendment", {"detectors.ewma.statistic"}),
         ("UPDATE registry SET document = CAST(replace(document, '1.2 g', '1.3 g') AS BLOB) WHERE kind = 'certificate'",
          {"baseline_error", "residual", "z"}),
-        ("UPDATE registry SET document = CAST(replace(document, '15 kg', '16 kg') AS BLOB)"
-         " WHERE kind = 'device'", set[str]()),
-        ("UPDATE registry SET document = CAST(replace(document, '\"III\"', '\"II\"') AS BLOB)"
-         " WHERE kind = 'device'", {"mpe"}),
+        (("UPDATE registry SET document = CAST(replace(document, '15 kg', '16 kg') AS BLOB)"
+         " WHERE kind = 'device'"), set[str]()),
+        (("UPDATE registry SET document = CAST(replace(document, '\"III\"', '\"II\"') AS BLOB)"
+         " WHERE kind = 'device'"), {"mpe"}),
         ("UPDATE designed SET settings = replace(settings, '\"L\": ', '\"L\": 1')", {"settings",
          "detectors.shewhart.limit"}),
         ("UPDATE context SET document = replace(document, 'oiml-r76@2006', 'oiml-r76@2005')", {"rule_pack"}),
