@@ -54,6 +54,10 @@ class ChannelSettings:
 class History(Protocol):
     """Where histories can be asked."""
 
+    def channels(self, device: str) -> list[str]:
+        """Return the channels the device has readings of, in the order in which they are given."""
+        ...
+
     def span(self, query: Query) -> tuple[int, int] | None:
         """Return the times (ns) of the first and the last reading asked for; None: there are none."""
         ...

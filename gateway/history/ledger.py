@@ -72,6 +72,10 @@ class LedgerHistory:
     def _of(self, device: str, channel: str) -> ChannelSettings:
         return self._settings.get((device, channel), ChannelSettings(unit=""))
 
+    def channels(self, device: str) -> list[str]:
+        """Return the channels known of the device, in the order in which they are given."""
+        return [channel for _, channel in self._channels(Query(device=device))]
+
     def span(self, query: Query) -> tuple[int, int] | None:
         """Return the times (ns) of the first and the last reading asked for; None: there are none."""
         found = [

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.console import JsonFlag, note, write_json
+from gateway.cli.console import JsonFlag, note
 from gateway.cli.options import ConfigOption
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
+
+    from gateway.history import History, Query
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +41,8 @@ def history(
     """Print a device's history; everything acknowledged is in it, beside a running gateway too."""
     from gateway.app import open_history
     from gateway.errors import WrongUse
-    from gateway.history import BUCKET_FIELDS, RAW_FIELDS, Query
+    from gateway.history import BUCKET_FIELDS, RAW_FIELDS, Query, formats
+    from gateway.history.asking import rows_of
 
     if form not in {"table", "csv", "ndjson", "parquet"}:
         raise WrongUse(f"--format {form} is not known", remedy="use table, csv, ndjson or parquet")
@@ -46,13 +50,26 @@ def history(
         raise WrongUse("parquet cannot be printed", remedy="give --out FILE")
     with open_history(config, device, channel) as (store, zone):
         query = Query(device=device, channel=channel, start=_moment(start, zone), end=_moment(end, zone), zone=zone)
-        chosen = _resolution(resolution, query)
+        chosen = _resolution(resolution, store, query)
         fields = RAW_FIELDS if chosen == "raw" else BUCKET_FIELDS
-        rows = store.raw(query) if chosen == "raw" else store.buckets(query, chosen)
+        rows = _counted(rows_of(store, query, chosen))
         if json:
-            write_json(list(rows))
+            _write(formats.json_text(rows), out)
+        elif form == "parquet" and out is not None:
+            formats.write_parquet(fields, rows, out)
         else:
-            _emit(form, fields, rows, out)
+            as_text = {"csv": formats.csv_text, "ndjson": formats.ndjson_text, "table": formats.table_text}[form]
+            _write(as_text(fields, rows), out)
+
+
+def _counted(rows: Iterable[dict[str, object]]) -> Iterator[dict[str, object]]:
+    """Pass rows on; say so if there were none."""
+    empty = True
+    for row in rows:
+        empty = False
+        yield row
+    if empty:
+        note("no readings")
 
 
 def _moment(text: str | None, zone: ZoneInfo) -> int | None:
@@ -71,99 +88,21 @@ def _moment(text: str | None, zone: ZoneInfo) -> int | None:
         raise WrongUse(f"{text}: {error}", remedy="write 2026-05-01 or 2026-05-01T08:00:00+07:00") from None
 
 
-def _resolution(text: str, query: object) -> str:
+def _resolution(text: str, store: History, query: Query) -> str:
     from gateway.errors import WrongUse
-    from gateway.history import RESOLUTIONS_NS, Query
+    from gateway.history import RESOLUTIONS_NS
+    from gateway.history.asking import resolution_for
 
     if text == "raw" or text in RESOLUTIONS_NS:
         return text
-    if text != "auto" or not isinstance(query, Query):
+    if text != "auto":
         raise WrongUse(f"--resolution {text} is not known", remedy="use raw, 1m, 1h, 1d or auto")
-    if query.start is None or query.end is None:
-        return "1d"
-    span = query.end - query.start
-    days = span / RESOLUTIONS_NS["1d"]
-    return "raw" if days <= 1 else "1m" if days <= 3 else "1h" if days <= 92 else "1d"
+    return resolution_for(store, query)
 
 
-def _emit(form: str, fields: Sequence[str], rows: Iterable[dict[str, object]], out: Path | None) -> None:
-    import contextlib
-    import itertools
-    import sys
-
-    if form == "parquet" and out is not None:
-        _parquet(fields, rows, out)
+def _write(texts: Iterable[str], out: Path | None) -> None:
+    if out is None:
+        sys.stdout.writelines(texts)
         return
-    with contextlib.ExitStack() as stack:
-        target = sys.stdout if out is None else stack.enter_context(out.open("w", encoding="utf-8", newline=""))
-        given = iter(rows)
-        first = list(itertools.islice(given, 1))
-        for line in {"csv": _csv, "ndjson": _ndjson, "table": _table}[form](fields, itertools.chain(first, given)):
-            target.write(line)
-    if not first:
-        note("no readings")
-
-
-def _ndjson(fields: Sequence[str], rows: Iterable[dict[str, object]]) -> Iterator[str]:
-    import orjson
-
-    for row in rows:
-        yield orjson.dumps({f: row[f] for f in fields}).decode() + "\n"
-
-
-def _csv(fields: Sequence[str], rows: Iterable[dict[str, object]]) -> Iterator[str]:
-    import csv
-    import io
-
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(fields)
-    for row in rows:
-        writer.writerow([_cell(row[f]) for f in fields])
-        if buffer.tell() > 65_536:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
-
-
-def _cell(value: object) -> object:
-    """Write booleans as true and false; keep spreadsheet programs from running text as a formula."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        return "'" + value
-    return value
-
-
-def _table(fields: Sequence[str], rows: Iterable[dict[str, object]]) -> Iterator[str]:
-    """Format in pages, so that a long history starts at once: widths are those of the first page at least."""
-    import itertools
-
-    page = iter(rows)
-    widths = [len(f) for f in fields]
-    first = True
-    while chunk := list(itertools.islice(page, 500)):
-        cells = [["-" if row[f] is None else str(row[f]) for f in fields] for row in chunk]
-        widths = [max(w, *(len(c[i]) for c in cells)) for i, w in enumerate(widths)]
-        if first:
-            yield "  ".join(f.ljust(w) for f, w in zip(fields, widths, strict=True)).rstrip() + "\n"
-            yield "  ".join("-" * w for w in widths) + "\n"
-            first = False
-        for c in cells:
-            yield "  ".join(v.ljust(w) for v, w in zip(c, widths, strict=True)).rstrip() + "\n"
-
-
-def _parquet(fields: Sequence[str], rows: Iterable[dict[str, object]], out: Path) -> None:
-    from gateway.errors import WrongUse
-
-    try:
-        import pyarrow as pa  # type: ignore[import-not-found,unused-ignore]
-        import pyarrow.parquet as pq  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        raise WrongUse("parquet needs pyarrow", remedy="pip install 'metergate[parquet]'") from None
-    columns: dict[str, list[object]] = {f: [] for f in fields}
-    for row in rows:
-        for f in fields:
-            columns[f].append(row[f])
-    pq.write_table(pa.table(columns), out)
+    with out.open("w", encoding="utf-8", newline="") as target:
+        target.writelines(texts)
