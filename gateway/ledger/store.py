@@ -13,7 +13,7 @@ from typing import Self
 
 from gateway.errors import Refused, WrongUse
 
-__all__ = ["Ledger", "hold"]
+__all__ = ["Checkpoints", "Ledger", "hold"]
 
 BUSY_MS = 10_000
 
@@ -84,6 +84,14 @@ class Ledger:
         """Return a number that changes when another connection has committed."""
         return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
 
+    def leave_checkpoints(self) -> None:
+        """Let commits append only: somebody else moves the log into the file, or it grows (see `Checkpoints`)."""
+        self.connection.execute("PRAGMA wal_autocheckpoint = 0")
+
+    def checkpoint(self) -> int:
+        """Move what was committed into the file, waiting for nobody; return how many pages the log holds."""
+        return _checkpoint(self.connection)
+
     def _migrate(self) -> None:
         scripts = sorted(
             (f for f in resources.files("gateway.ledger").joinpath("schema").iterdir() if f.name.endswith(".sql")),
@@ -102,6 +110,27 @@ class Ledger:
                 for statement in _statements(script.read_text(encoding="utf-8")):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number}")
+
+
+class Checkpoints:
+    """A connection that moves the log into the file beside the one that commits, so that no commit waits for it."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.0)
+        self._connection.execute("PRAGMA synchronous = FULL")
+
+    def move(self) -> int:
+        """Move what was committed so far; return how many pages the log holds."""
+        return _checkpoint(self._connection)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def _checkpoint(connection: sqlite3.Connection) -> int:
+    _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return max(int(pages), 0)
 
 
 def _statements(script: str) -> Iterator[str]:

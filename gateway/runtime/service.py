@@ -18,7 +18,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from collectors import Message, Source
-from gateway.ledger.store import Ledger
+from gateway.ledger.store import Checkpoints, Ledger
 from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.plan import Plan
 from gateway.runtime.ingest import Batch, Done, Ingest
@@ -34,6 +34,8 @@ SLICE_READINGS = 4000
 TAKE_MESSAGES = 2000
 TICK_S = 1.0
 WATCH_S = 0.25
+CHECKPOINT_S = 0.5
+LONG_LOG_PAGES = 8192
 FRESH_NS = 60 * 10**9
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
 
@@ -129,6 +131,7 @@ class Service:
                     beside = [
                         tasks.create_task(self._tick(on_ledger), name="tick"),
                         tasks.create_task(self._watch(on_ledger), name="watch"),
+                        tasks.create_task(self._checkpoint(on_ledger), name="checkpoint"),
                     ]
                     await self._ingest(on_ledger, stop)
                     for task in beside:
@@ -142,6 +145,11 @@ class Service:
         self.ingest = Ingest(ledger, self.replan(ledger), self.lateness_ns)
         give_back_memory()
         self.announce(self.ingest, self.ingest.rejudge(self.clock()))
+
+    def _open_ledger(self) -> Ledger:
+        ledger = self.ledger()
+        ledger.leave_checkpoints()
+        return ledger
 
     def _close(self) -> None:
         if self.ingest is not None:
@@ -238,6 +246,24 @@ class Service:
                 self.announce(ingest, done)
         except (sqlite3.Error, OSError) as error:
             log.error("the ledger cannot be written: %s", error)
+
+    async def _checkpoint(self, on_ledger: OnLedger) -> None:
+        """Move the log into the ledger's file on a thread of its own, so that no message waits for it.
+
+        While messages keep coming the log is never empty; once it is long, the ledger's thread moves the little that
+        is left, and the next commit begins the log anew.
+        """
+        loop = asyncio.get_running_loop()
+        beside = Checkpoints(self._at_work.ledger.path)
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as worker:
+                while True:
+                    await asyncio.sleep(CHECKPOINT_S)
+                    with contextlib.suppress(sqlite3.Error):
+                        if await loop.run_in_executor(worker, beside.move) > LONG_LOG_PAGES:
+                            await on_ledger(self._at_work.ledger.checkpoint)
+        finally:
+            beside.close()
 
     async def _watch(self, on_ledger: OnLedger) -> None:
         """Take over what other commands have changed in the ledger, within a second."""
