@@ -1,4 +1,4 @@
-"""Recorded readings: CSV with a header, or NDJSON, with the fields of a reading (CONTRACTS §3) and the time as `time`.
+"""Recorded readings in CSV with a header, NDJSON or Parquet: the fields of a reading (CONTRACTS §3), its time as `time`.
 
     time,device,channel,value,unit,reference
     2026-03-02T08:00:00+07:00,scale-07,mass,10.012,kg,10
@@ -40,7 +40,7 @@ from gateway.metrology.readings import EVIDENCE, Reading, Refusal, Why
 __all__ = ["Recording", "read", "read_line"]
 
 _CHUNK = 4000
-_FORMS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson"}
+_FORMS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
 _HINTED = 100
 _NAMED = 10_000
 _ADDRESS = Address()
@@ -72,7 +72,9 @@ def read(path: Path, form: str = "auto", *, keep_going: bool = False, source: in
     if form == "auto":
         form = _FORMS.get(path.suffix.lower(), "")
         if not form:
-            raise WrongUse(f"cannot tell the form of {path}", remedy="name it .csv or .ndjson, or say the format")
+            raise WrongUse(
+                f"cannot tell the form of {path}", remedy="name it .csv, .ndjson or .parquet, or say the format"
+            )
     into = _Rows(file=str(path), source=source)
     try:
         if form == "csv":
@@ -81,8 +83,10 @@ def read(path: Path, form: str = "auto", *, keep_going: bool = False, source: in
         elif form == "ndjson":
             with path.open("rb") as lines:
                 _read_ndjson(lines, into)
+        elif form == "parquet":
+            _read_parquet(path, into)
         else:
-            raise WrongUse(f"recorded readings cannot be {form}", remedy="give csv or ndjson")
+            raise WrongUse(f"recorded readings cannot be {form}", remedy="give csv, ndjson or parquet")
     except OSError as error:
         raise WrongUse(f"cannot read {path}: {error.strerror}", remedy="check the path and its permissions") from None
     into.mistakes.sort(key=lambda mistake: mistake.line or 0)
@@ -157,14 +161,29 @@ def _read_ndjson(lines: BinaryIO, into: _Rows) -> None:
 def _read_csv(text: TextIO, into: _Rows) -> None:
     reader = csv.reader(text, strict=True, skipinitialspace=True)
     names = _header(reader, into.file)
-    width = len(names)
     for rows, lines in _chunks(reader, into):
-        readings = _columns(names, rows, lines, into.source) if set(map(len, rows)) == {width} else None
-        if readings is not None:
-            into.readings += readings
-            continue
-        for row, line in zip(rows, lines, strict=True):
-            _add_row(names, row, line, into)
+        _take(names, rows, lines, into)
+
+
+def _read_parquet(path: Path, into: _Rows) -> None:
+    """Read a Parquet table as the CSV it would be; rows are counted from 1."""
+    from collectors.parquet import read_cells
+
+    names, chunks = read_cells(path)
+    _expect_columns(names, into.file)
+    line = 1
+    for rows in chunks:
+        _take(names, rows, list(range(line, line + len(rows))), into)
+        line += len(rows)
+
+
+def _take(names: Sequence[str], rows: list[list[str]], lines: list[int], into: _Rows) -> None:
+    readings = _columns(names, rows, lines, into.source) if set(map(len, rows)) == {len(names)} else None
+    if readings is not None:
+        into.readings += readings
+        return
+    for row, line in zip(rows, lines, strict=True):
+        _add_row(names, row, line, into)
 
 
 def _add_row(names: Sequence[str], row: list[str], line: int, into: _Rows) -> None:
@@ -189,10 +208,14 @@ def _header(reader: Any, file: str) -> list[str]:
         names = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
         raise Mistakes([Mistake(file=file, line=1, key="", message=f"the header is no CSV: {error}")]) from None
+    _expect_columns(names, file)
+    return names
+
+
+def _expect_columns(names: Sequence[str], file: str) -> None:
     wrong = list(_header_mistakes(names))
     if wrong:
         raise Mistakes([Mistake(file=file, line=1, key=key, message=message) for key, message in wrong])
-    return names
 
 
 def _header_mistakes(names: Sequence[str]) -> Iterator[tuple[str, str]]:

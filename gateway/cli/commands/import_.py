@@ -17,11 +17,13 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Recorded readings: CSV or NDJSON.")],
+    files: Annotated[list[Path], typer.Argument(help="Recorded readings: CSV, NDJSON or Parquet.")],
     registry: Annotated[
         list[Path] | None, typer.Option("--registry", "-r", help="Registry files to apply first.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", "-f", help="Format: auto (by its name), csv or ndjson.")] = "auto",
+    form: Annotated[
+        str, typer.Option("--format", "-f", help="Format: auto (by its name), csv, ndjson or parquet.")
+    ] = "auto",
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Quarantine unreadable rows and go on.")] = False,
     config: ConfigOption = None,
     json: JsonFlag = False,

@@ -20,13 +20,13 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="Recorded readings: CSV or NDJSON.")],
+    file: Annotated[Path, typer.Argument(help="Recorded readings: CSV, NDJSON or Parquet.")],
     registry: Annotated[
         list[Path] | None, typer.Option("--registry", "-r", help="Registry files or folders; default the ledger's.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for verdicts, alarms and summary.")] = Path("replay"),
     form: Annotated[
-        str, typer.Option("--format", "-f", help="Format of FILE: auto (by its name), csv or ndjson.")
+        str, typer.Option("--format", "-f", help="Format of FILE: auto (by its name), csv, ndjson or parquet.")
     ] = "auto",
     budget: Annotated[str | None, typer.Option("--budget", help="False alarms of the site, such as 1/month.")] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Quarantine unreadable rows and go on.")] = False,
