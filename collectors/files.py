@@ -1,4 +1,4 @@
-"""Recorded readings in CSV with a header, NDJSON or Parquet: the fields of a reading (CONTRACTS §3), its time as `time`.
+"""Recorded readings in CSV with a header, NDJSON or Parquet: the fields of CONTRACTS §3, and the time as `time`.
 
     time,device,channel,value,unit,reference
     2026-03-02T08:00:00+07:00,scale-07,mass,10.012,kg,10

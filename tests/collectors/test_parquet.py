@@ -53,7 +53,11 @@ def test_times_may_be_what_they_are_in_csv(tmp_path: Path, time: Sequence[object
 
 
 def test_the_same_table_as_csv_gives_the_same_readings(tmp_path: Path) -> None:
-    columns = {"reference": [5.0, None], "temperature_C": [21.25, 1e-7], "evidence": ["check_weight", None]}
+    columns: dict[str, Sequence[object]] = {
+        "reference": [5.0, None],
+        "temperature_C": [21.25, 1e-7],
+        "evidence": ["check_weight", None],
+    }
     path = write(tmp_path / "r.parquet", **columns)
     text = (
         "time,device,channel,value,unit,reference,temperature_C,evidence\n"

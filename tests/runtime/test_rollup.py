@@ -1,0 +1,87 @@
+"""Roll-ups are kept beside whatever else writes the ledger, and trouble with them stays with them."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import WrongUse
+from gateway.history import Query
+from gateway.ledger.store import Ledger
+from gateway.metrology.readings import Reading
+from gateway.runtime import rollup
+from gateway.runtime.rollup import rolling
+from tests.history.support import DAY, MINUTE, START, Centre
+
+
+def volts(n: int, start: int = 0) -> list[Reading]:
+    return [
+        Reading(device="meter", channel="voltage", unit="V", time=START + (start + i) * MINUTE, value=230.0 + i % 7)
+        for i in range(n)
+    ]
+
+
+async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come true"
+        await asyncio.sleep(0.02)
+
+
+def rolled_up(folder: Path) -> int:
+    connection = sqlite3.connect(folder / "ledger.sqlite")
+    try:
+        return int(connection.execute("SELECT COUNT(*) FROM rollup").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def test_what_is_ingested_beside_it_is_rolled_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "INTERVAL_S", 0.05)
+    centre = Centre(tmp_path)
+    centre.put(volts(600))
+
+    async def live() -> None:
+        async with rolling(lambda: Ledger.open(tmp_path), lambda: START + DAY):
+            await until(lambda: rolled_up(tmp_path) == 10)
+            for i in range(10, 30):
+                centre.put(volts(60, 60 * i))
+            await until(lambda: rolled_up(tmp_path) == 24)  # the hours after the clock's day are not over
+
+    asyncio.run(live())
+    query = Query(device="meter")
+    assert centre.buckets(query, "1h") == centre.buckets(query, "1h", rollups=False)
+    assert len(centre.buckets(query, "1h")) == 30
+    centre.close()
+
+
+def test_a_ledger_that_cannot_be_opened_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rollup, "TROUBLE_S", 0.01)
+    monkeypatch.setattr(rollup, "INTERVAL_S", 0.01)
+    centre = Centre(tmp_path)
+    centre.put(volts(60))
+    tries = []
+
+    def opened() -> Ledger:
+        tries.append(1)
+        if len(tries) < 4:
+            raise WrongUse("cannot open the ledger", remedy="check the disk")
+        return Ledger.open(tmp_path)
+
+    async def live() -> None:
+        async with rolling(opened, lambda: START + DAY):
+            await until(lambda: rolled_up(tmp_path) == 1)
+
+    with caplog.at_level("INFO", "metergate"):
+        asyncio.run(live())
+    said = [r.message for r in caplog.records]
+    assert len([m for m in said if "cannot be kept" in m]) == 1
+    assert "roll-ups are kept again" in said
+    centre.close()
