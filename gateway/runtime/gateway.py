@@ -17,6 +17,7 @@ from gateway.ledger.store import Ledger, hold
 from gateway.runtime.announcer import Announcer
 from gateway.runtime.clock import now_ns
 from gateway.runtime.publisher import Publisher, PublisherSettings
+from gateway.runtime.rollup import rolling
 from gateway.runtime.service import Decoded, Service
 from gateway.settings import Settings
 
@@ -73,7 +74,8 @@ async def _until_stopped(service: Service, stop: asyncio.Event) -> None:
     """Run the service; once told to stop it has a few seconds to finish its batch."""
     running = asyncio.create_task(service.run(stop), name="service")
     stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    async with rolling(service.ledger, service.clock):
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not running.done():
         await asyncio.wait({running}, timeout=STOP_S)
