@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -242,20 +242,30 @@ def import_files(
     form: str,
     *,
     keep_going: bool,
-    advance: Callable[[int], None],
+    watch: Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]],
 ) -> dict[str, object]:
-    """Put recorded files into the ledger, sorted and judged; return a summary. All are read before any is kept."""
+    """Put recorded files into the ledger, sorted and judged; return a summary. All are read before any is kept.
+
+    `watch` is given each piece of work and how much it is, and is told of what is done of it.
+    """
+    from gateway.history.rolling import catch_up
     from gateway.runtime.clock import now_ns
     from gateway.runtime.importing import import_recordings
 
     started = time.perf_counter()
-    recordings = [read_recording(file, form, keep_going=keep_going) for file in files]
+    recordings = []
+    for file in files:
+        with watch(f"reading {file.name}", None):
+            recordings.append(read_recording(file, form, keep_going=keep_going))
+    total = sum(len(r) + len(u) for r, u in recordings)
     if registry:
         apply(config, registry, dry_run=False, now=now_ns())
     with _ingest_alone(config, now_ns()) as ingest:
-        said = import_recordings(ingest, recordings, [str(f) for f in files], now_ns(), advance)
+        with watch(f"importing {total} readings", total) as advance:
+            said = import_recordings(ingest, recordings, [str(f) for f in files], now_ns(), advance)
+        with watch("rolling up", None):
+            catch_up(ingest.ledger, now_ns())
     elapsed = time.perf_counter() - started
-    total = sum(len(r) + len(u) for r, u in recordings)
     return {**said, "elapsed_s": round(elapsed, 3), "readings_per_s": round(total / elapsed)}
 
 
