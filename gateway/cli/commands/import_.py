@@ -31,8 +31,7 @@ def import_(
     """Put recorded readings into the ledger, judged in event time; nothing is published or notified."""
     from gateway.app import import_files
 
-    with progress("importing", None) as advance:
-        said = import_files(config, files, registry or [], form, keep_going=keep_going, advance=advance)
+    said = import_files(config, files, registry or [], form, keep_going=keep_going, watch=progress)
     if json:
         write_json(said)
         return
