@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from gateway.errors import Mistake
 from gateway.metrology.instants import add_months
+from gateway.metrology.ordering import out_of_order
 from gateway.metrology.units import Quantity, UnitError, convert, to_decimal
 from gateway.registry.model import Axis, Certificate, Channel, ErrorKind, Point
 from gateway.registry.specs import CertificateSpec, Entry, PointSpec
 from gateway.registry.yamltext import Path
 
-__all__ = ["certificate_from"]
+__all__ = ["certificate_from", "disorder"]
 
 AXIS_UNITS = {Axis.FLOW: "m³/h", Axis.CURRENT: "A"}
 
@@ -26,8 +27,8 @@ def certificate_from(
 ) -> Certificate | list[Mistake]:
     """Return the certificate on its channel, or its mistakes.
 
-    Points may be written in any order (test benches begin with the largest flow) and are sorted by x; two points of
-    one condition at the same x are refused.
+    Points may run up or down (test benches begin with the largest flow) and are sorted by x; those that do neither, and
+    two points of one condition at the same x, are refused.
     """
     spec, mistakes = entry.spec, list[Mistake]()
     performed_at = instant(spec.performed_at)
@@ -52,6 +53,52 @@ def certificate_from(
         laboratory=spec.laboratory,
         points=tuple(sorted(points, key=_order)),
     )
+
+
+def disorder(entry: Entry[CertificateSpec]) -> Iterator[Mistake]:
+    """Yield the points of a certificate as written whose x is out of order, or whose units are of another dimension.
+
+    Only the points themselves are compared: what their channel says of the units is asked in `certificate_from`.
+    """
+    groups: dict[object, list[int]] = {}
+    for i, point in enumerate(entry.spec.points):
+        groups.setdefault((point.power_factor, point.phase, point.direction), []).append(i)
+        first = entry.spec.points[0]
+        pairs = [("x", point.x, first.x), (point.stated[0], point.stated[1], first.stated[1]), ("U", point.U, first.U)]
+        for key, value, other in pairs:
+            if value is not None and other is not None and (words := _mixed(value, other)):
+                yield entry.mistake(("points", i, key), words)
+        if words := _mixed(point.U, point.stated[1]):
+            yield entry.mistake(("points", i, "U"), words)
+    for group in groups.values():
+        placed = [(i, x) for i in group if (x := _comparable(entry.spec.points[i].x, entry.spec.points[0].x))]
+        yield from _out_of_order(entry, [i for i, _ in placed], [x for _, (x,) in placed])
+
+
+def _mixed(value: Quantity, other: Quantity) -> str:
+    """Return why two quantities cannot be compared, empty if they can."""
+    try:
+        convert(value.value, value.unit, other.unit, difference=True)
+    except UnitError as error:
+        return f"the units of a certificate are mixed: {error}"
+    return ""
+
+
+def _comparable(x: Quantity | None, first: Quantity | None) -> tuple[Exact] | None:
+    if x is None or first is None:
+        return None
+    try:
+        return (convert(x.value, x.unit, first.unit),)
+    except UnitError:
+        return None
+
+
+def _out_of_order(entry: Entry[CertificateSpec], numbers: Sequence[int], x: Sequence[Exact]) -> Iterator[Mistake]:
+    wrong = out_of_order(x)
+    if wrong is not None:
+        written, before = (entry.spec.points[numbers[i]].x for i in (wrong, wrong - 1))
+        message = f"{written} is out of order after {before}; write the points up or down"
+        yield entry.mistake(("points", numbers[wrong], "x"), message)
 
 
 def _order(point: Point) -> tuple[float, str, str, Decimal]:
@@ -82,6 +129,7 @@ def _valid_to(
 def _points(entry: Entry[CertificateSpec], channel: Channel, mistakes: list[Mistake]) -> list[Point]:
     found: list[Point] = []
     first: dict[object, int] = {}
+    placed: dict[object, list[tuple[int, Decimal | None]]] = {}
     conditions = [(p.power_factor, p.phase, p.direction) for p in entry.spec.points]
     for i, spec in enumerate(entry.spec.points):
         path: Path = ("points", i)
@@ -96,6 +144,10 @@ def _points(entry: Entry[CertificateSpec], channel: Channel, mistakes: list[Mist
             message = f"is the x of points[{before}] again, under the same condition"
             mistakes.append(entry.mistake((*path, "x"), message))
         found.append(point)
+        placed.setdefault(conditions[i], []).append((i, point.x))
+    for group in placed.values():
+        known = [(i, x) for i, x in group if x is not None]
+        mistakes += _out_of_order(entry, [i for i, _ in known], [x for _, x in known])
     return found
 
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from gateway.errors import Mistake, Mistakes, WrongUse
 from gateway.metrology.instants import add_months, format_instant
 from gateway.metrology.units import Quantity, UnitError, convert
 from gateway.registry.build import instant
+from gateway.registry.certify import disorder
 from gateway.registry.files import read_registry
-from gateway.registry.specs import CertificateSpec, PointSpec
+from gateway.registry.specs import CertificateSpec, Entry, PointSpec
 
-__all__ = ["Report", "read_certificates"]
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from gateway.registry.dcc import Dcc, Role, Table
+    from gateway.registry.dcc_mapping import Mappings
+    from gateway.registry.dcc_points import CalibratedPoint
+
+__all__ = ["DccReading", "Read", "Report", "read_certificates"]
 
 Report = Mapping[str, object]
 """One certificate as CONTRACTS §5 lists it, for JSON."""
@@ -23,19 +34,48 @@ Report = Mapping[str, object]
 SCHEMA = "metergate"
 
 
-def read_certificates(path: Path, zone: ZoneInfo) -> list[Report]:
-    """Return the certificates in a YAML or CSV file; Mistakes with line and key, WrongUse for other formats.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DccReading:
+    """How to read DCC XML: columns said and remembered for tables without refTypes, the sign, the trust, the time."""
+
+    said: Mapping[Role, str] | None = None
+    remembered: Mappings | None = None
+    sign: Role | None = None
+    trusted: Sequence[x509.Certificate] = ()
+    now: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+
+    def columns(self, laboratory: str | None) -> list[Mapping[Role, str]]:
+        """Return the mappings to try on a laboratory's tables, what was said first."""
+        said = [] if not self.said else [self.said]
+        return said if self.remembered is None else [*said, *self.remembered.of(laboratory)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """The certificates of one file, what is to be told beside them, and what is wrong with a signature."""
+
+    reports: Sequence[Report]
+    notes: Sequence[str] = ()
+    invalid: Mistake | None = None
+
+
+def read_certificates(path: Path, zone: ZoneInfo, dcc: DccReading | None = None) -> Read:
+    """Return the certificates in a YAML, CSV or DCC XML file; Mistakes with line and key, WrongUse for other formats.
 
     Each point is in one `unit`: that of its error and uncertainty as written where they differ in dimension from x (a
     relative error over a current or flow; x then is in `x_unit`), else that of x. `indication` is x + error, null
     where x cannot be added to the error.
     """
+    if path.suffix.lower() == ".xml" and path.is_file():
+        return _read_dcc(path, zone, dcc or DccReading())
     specs = read_registry([path])
     if specs.mistakes:
         raise Mistakes(list(specs.mistakes))
     if not specs.certificates:
         raise WrongUse(f"{path} holds no certificate", remedy="list them under certificates")
-    mistakes: list[Mistake] = []
+    mistakes: list[Mistake] = [m for e in specs.certificates for m in (*_impossible(e, zone), *disorder(e))]
+    if mistakes:
+        raise Mistakes(mistakes)
     reports: list[Report] = []
     for entry in specs.certificates:
         try:
@@ -44,7 +84,14 @@ def read_certificates(path: Path, zone: ZoneInfo) -> list[Report]:
             mistakes.append(entry.mistake((), str(error)))
     if mistakes:
         raise Mistakes(mistakes)
-    return reports
+    return Read(reports=reports)
+
+
+def _impossible(entry: Entry[CertificateSpec], zone: ZoneInfo) -> Iterator[Mistake]:
+    """Yield a mistake when the certificate ends before it begins."""
+    spec = entry.spec
+    if spec.valid_to is not None and instant(spec.valid_to, zone) <= instant(spec.performed_at, zone):
+        yield entry.mistake(("valid_to",), f"{spec.valid_to} is not after performed_at {spec.performed_at}")
 
 
 def _report(spec: CertificateSpec, zone: ZoneInfo) -> Report:
@@ -100,3 +147,93 @@ def _common_unit(x: Quantity, error: Quantity) -> str:
 
 def _in(value: Quantity, unit: str) -> Fraction:
     return Fraction(convert(value.value, value.unit, unit, difference=True))
+
+
+def _read_dcc(path: Path, zone: ZoneInfo, reading: DccReading) -> Read:
+    from gateway.registry.dcc import read_dcc
+    from gateway.registry.dcc_points import points_of
+
+    raw = path.read_bytes()
+    dcc = read_dcc(raw, str(path))
+    if isinstance(dcc, list):
+        raise Mistakes(dcc)
+    points = points_of(dcc, reading.columns(dcc.laboratory), reading.sign)
+    if isinstance(points, list):
+        raise Mistakes(points)
+    state, notes, invalid = "none", [], None
+    if dcc.signed:
+        from gateway.registry.dcc_signature import Signature, check_signature
+
+        signed = check_signature(raw, reading.trusted, reading.now)
+        state = signed.state.value
+        if signed.state is Signature.INVALID:
+            invalid = Mistake(file=str(path), line=signed.line, key="ds:Signature", message=signed.reason)
+        elif signed.reason:
+            notes.append(f"{path}:{signed.line}: ds:Signature: {signed.reason}")
+    if not points.points:
+        notes += [_unnamed(path, table) for table in points.unnamed]
+    return Read(
+        reports=[_dcc_report(dcc, points.points, state, zone)],
+        notes=notes,
+        invalid=invalid,
+    )
+
+
+def _unnamed(path: Path, table: Table) -> str:
+    columns = ", ".join(f"#{i} {c.name!r}" for i, c in enumerate(table.columns, start=1) if c.numbers)
+    return (
+        f"{path}:{table.place.line}: {table.place.name}: no refType says what the columns of {table.name!r} are"
+        f" ({columns or 'none with numbers'}); say it, such as --column reference='#1' --column indication='#2'"
+    )
+
+
+def _dcc_report(dcc: Dcc, points: Sequence[CalibratedPoint], signature: str, zone: ZoneInfo) -> Report:
+    performed_at = _utc(dcc.performed_at, zone)
+    valid_to = None if dcc.valid_to is None else _utc(dcc.valid_to, zone)
+    if dcc.interval_months is not None:
+        valid_to = _months_after(dcc.performed_at, dcc.interval_months, zone)
+    return {
+        "schema": dcc.schema,
+        "id": dcc.id,
+        "serial": next((i.serial for i in dcc.items if i.serial is not None), None),
+        "laboratory": dcc.laboratory,
+        "performed_at": performed_at,
+        "valid_to": valid_to,
+        "points": [_dcc_point(p) for p in points],
+        "conformity": dcc.conformity,
+        "signature": signature,
+    }
+
+
+def _dcc_point(point: CalibratedPoint) -> Report:
+    return {
+        "phase": point.phase.value,
+        "x": _float(point.reference),
+        "x_unit": point.x_unit,
+        "indication": _float(point.indication),
+        "error": _float(point.error),
+        "U": _float(point.U),
+        "k": _float(point.k),
+        "unit": point.unit,
+    }
+
+
+def _float(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _utc(text: str, zone: ZoneInfo) -> str:
+    """Return a date (00:00 in the zone) or an instant in UTC; certificates are older than the readings' epoch."""
+    time = datetime.fromisoformat(text)
+    zoned = time if time.tzinfo is not None else time.replace(tzinfo=zone)
+    return zoned.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _months_after(text: str, months: int, zone: ZoneInfo) -> str:
+    """Return the same day so many months later, the last of the month where it has none."""
+    from calendar import monthrange
+
+    day = datetime.fromisoformat(text[:10])
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    clamped = min(day.day, monthrange(year, month + 1)[1])
+    return _utc(day.replace(year=year, month=month + 1, day=clamped).isoformat() + text[19:], zone)

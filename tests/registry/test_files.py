@@ -94,26 +94,54 @@ def test_certificates_are_told_without_a_registry(tmp_path: Path) -> None:
     path.write_text(
         "certificates:\n"
         "  - {id: c, device: d, channel: mass, performed_at: 2026-03-02, interval_months: 12, laboratory: TĐC,\n"
-        "     points: [{x: 5 kg, error: 1.2 g, U: 1 g, k: 2}, {x: 10 A, correction: 0.2 %, U: 0.1 %, k: 2}]}\n"
+        "     points: [{x: 5 kg, error: 1.2 g, U: 1 g, k: 2}]}\n"
+        "  - {id: r, device: d, channel: active_energy, performed_at: 2026-03-02, valid_to: 2027-03-02,\n"
+        "     laboratory: TĐC, points: [{x: 10 A, correction: 0.2 %, U: 0.1 %, k: 2}]}\n"
     )
-    assert read_certificates(path, ZONE) == [
-        {
-            "schema": "metergate",
-            "id": "c",
-            "serial": None,
-            "laboratory": "TĐC",
-            "performed_at": "2026-03-01T17:00:00Z",
-            "valid_to": "2027-03-01T17:00:00Z",
-            "points": [
-                {"phase": "as_left", "x": 5.0, "x_unit": "kg", "indication": 5.0012, "error": 0.0012, "U": 0.001}
-                | {"k": 2.0, "unit": "kg"},
-                {"phase": "as_left", "x": 10.0, "x_unit": "A", "indication": None, "error": -0.2, "U": 0.1}
-                | {"k": 2.0, "unit": "%"},
-            ],
-            "conformity": None,
-            "signature": "none",
-        }
+    both: dict[str, object] = {
+        "schema": "metergate",
+        "serial": None,
+        "laboratory": "TĐC",
+        "performed_at": "2026-03-01T17:00:00Z",
+        "valid_to": "2027-03-01T17:00:00Z",
+        "conformity": None,
+        "signature": "none",
+    }
+    absolute = {"x": 5.0, "x_unit": "kg", "indication": 5.0012, "error": 0.0012, "U": 0.001, "unit": "kg"}
+    relative = {"x": 10.0, "x_unit": "A", "indication": None, "error": -0.2, "U": 0.1, "unit": "%"}
+    assert read_certificates(path, ZONE).reports == [
+        both | {"id": "c", "points": [absolute | {"phase": "as_left", "k": 2.0}]},
+        both | {"id": "r", "points": [relative | {"phase": "as_left", "k": 2.0}]},
     ]
+
+
+@pytest.mark.parametrize(
+    ("points", "wanted"),
+    [
+        ("{x: 5 kg, error: 1 g, U: 1 g, k: 2}, {x: 5 A, error: 1 g, U: 1 g, k: 2}", "points[1].x: the units"),
+        ("{x: 5 kg, error: 1 g, U: 1 g, k: 2}, {x: 6 kg, error: 1 %, U: 1 %, k: 2}", "points[1].error: the units"),
+        ("{x: 5 kg, error: 1 g, U: 1 %, k: 2}", "points[0].U: the units"),
+        (", ".join(f"{{x: {x} kg, error: 1 g, U: 1 g, k: 2}}" for x in (5, 50, 15)), "points[2].x: 15 kg is out of"),
+        ("{x: 1 400 kg, error: 1 g, U: 1 g, k: 2}", "points[0].x: '1 400 kg' has a thousands separator"),
+        ("{x: 5 kg, correction: 1 g, error: -1 g, U: 1 g, k: 2}", "points[0]: needs exactly one of error and"),
+    ],
+)
+def test_points_that_do_not_belong_together_are_refused(tmp_path: Path, points: str, wanted: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        f"certificates:\n  - {{id: c, device: d, channel: m, performed_at: 2026-03-02, points: [{points}]}}\n"
+    )
+    with pytest.raises(Mistakes) as caught:
+        read_certificates(path, ZONE)
+    assert f"c.yaml:2: certificates[0].{wanted}" in str(caught.value)
+
+
+@pytest.mark.parametrize("valid_to", ["2026-03-01", "2026-02-30"])
+def test_a_certificate_that_ends_before_it_begins_is_refused(tmp_path: Path, valid_to: str) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(f"id,device,performed_at,valid_to\nc,d,2026-03-02,{valid_to}\n")
+    with pytest.raises(Mistakes, match=r"c\.csv:2: certificates\[0\]\.valid_to"):
+        read_certificates(path, ZONE)
 
 
 def test_a_certificate_that_cannot_be_read_is_refused_with_its_place(tmp_path: Path) -> None:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.console import JsonFlag, write, write_json, write_table
+from gateway.cli.console import JsonFlag, note, write, write_json, write_table
+from gateway.cli.dcc_options import (
+    ColumnOption,
+    RememberOption,
+    SignOption,
+    TrustOption,
+    mapping_folder,
+    mappings_of,
+    sign_of,
+)
 from gateway.cli.options import ConfigOption
+from gateway.errors import WrongUse
+
+if TYPE_CHECKING:
+    from gateway.registry.reading_certificates import DccReading, Report
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +30,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="See the certificates known, and read one from a file.")
     app.add_typer(group, name="certificates", epilog="Example: metergate certificates list")
     group.command("list", epilog="Example: metergate certificates list --device scale-07")(list_certificates)
-    group.command("read", epilog="Example: metergate certificates read 3681-26.csv --json")(read)
+    group.command("read", epilog="Example: metergate certificates read 3681-26.xml --trust issuers.pem --json")(read)
 
 
 def list_certificates(
@@ -54,28 +68,77 @@ def list_certificates(
 
 
 def read(
-    file: Annotated[Path, typer.Argument(help="Certificate: YAML or CSV.")],
+    file: Annotated[Path, typer.Argument(help="Certificate: YAML, CSV or DCC XML.")],
+    trust: TrustOption = None,
+    sign: SignOption = None,
+    column: ColumnOption = None,
+    remember: RememberOption = False,
     config: ConfigOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Say what a certificate file says and where, without any registry."""
+    """Say what a certificate file says and where, without any registry; an invalid signature is exit code 1."""
     from gateway.app import settings_of
     from gateway.errors import Mistakes
     from gateway.registry.reading_certificates import read_certificates
 
+    zone = settings_of(config).zone
+    reading = _dcc_reading(file, trust, sign, column, config)
     try:
-        found = read_certificates(file, settings_of(config).zone)
+        found = read_certificates(file, zone, reading)
     except Mistakes as error:
         error.exit_code = 1
         raise
+    for text in found.notes:
+        note(text)
     if json:
-        write_json(found[0] if len(found) == 1 else found)
-        return
-    for report in found:
-        for name, value in report.items():
-            if name != "points":
-                write(f"{name:14} {'-' if value is None else value}")
-        points = report["points"]
-        if isinstance(points, list) and points:
-            columns = list(points[0])
-            write_table(columns, [[p[c] for c in columns] for p in points])
+        write_json(found.reports[0] if len(found.reports) == 1 else found.reports)
+    else:
+        for report in found.reports:
+            _tell(report)
+    if remember:
+        _remember(found.reports, column, config)
+    if found.invalid is not None:
+        note(str(found.invalid))
+        raise typer.Exit(1)
+
+
+def _dcc_reading(
+    file: Path, trust: list[Path] | None, sign: str | None, column: list[str] | None, config: Path | None
+) -> DccReading | None:
+    """Return how to read DCC XML; None for other files, which need none of its libraries."""
+    if file.suffix.lower() != ".xml" or not file.is_file():
+        return None
+    from datetime import UTC, datetime
+
+    from gateway.registry.dcc_mapping import columns_said
+    from gateway.registry.dcc_signature import trusted_certificates
+    from gateway.registry.reading_certificates import DccReading
+    from gateway.runtime.clock import now_ns
+
+    return DccReading(
+        said=columns_said(column or ()),
+        remembered=mappings_of(config),
+        sign=sign_of(sign),
+        trusted=trusted_certificates(trust or ()),
+        now=datetime.fromtimestamp(now_ns() // 10**9, UTC),
+    )
+
+
+def _remember(reports: Sequence[Report], column: list[str] | None, config: Path | None) -> None:
+    from gateway.registry.dcc_mapping import columns_said, remember
+
+    said, laboratory = columns_said(column or ()), reports[0]["laboratory"]
+    if not said or not isinstance(laboratory, str) or not reports[0]["points"]:
+        raise WrongUse("there is nothing to remember", remedy="say columns of a DCC that names its laboratory")
+    path = remember(mapping_folder(config), laboratory, said)
+    note(f"remembered for {laboratory}" + ("" if path is None else f" in {path}"))
+
+
+def _tell(report: Report) -> None:
+    for name, value in report.items():
+        if name != "points":
+            write(f"{name:14} {'-' if value is None else value}")
+    points = report["points"]
+    if isinstance(points, list) and points:
+        columns = list(points[0])
+        write_table(columns, [[p[c] for c in columns] for p in points])
