@@ -5,6 +5,17 @@ together may signal once in channels · checks per day / budget per day checks. 
 many times that run length as there are charts. 1/ARL of a union is at most the sum of 1/ARL of its members but for the
 first few checks, and charts on the same checks often signal together, so the union keeps within its share
 (`bench/drift.py` shows by how much).
+
+Where a centre or σ is uncertain, the run length a chart must keep is 1 over the mean of 1/ARL over what they may be
+(`gateway.drift.uncertain`). `gateway.design` calls, once per distinct (share, knowledge),
+
+    design_for(arl, known=Knowledge.of(u_c, sigma_checks), parameters=parameters)
+
+with u_c in σ: 0 for a centre that claims nothing else, √((U/k)² + (reference_u/2)²)/σ (at most 0.2 under `auto`) for a
+certificate centre, 1/√learn for a learned one; sigma_checks = learn where σ is learned, else 0. All four charts, noise
+included, share `arl`. Without `parameters` a CUSUM keeps k = 0.5 (and the noise chart its 1.848) unless its centre (σ)
+is so uncertain that a larger k finds a change in half the checks; then it gets that k. A redesign passes the parameters
+of the design before, such as {"cusum": {"k": 0.5}, "noise": {"k": 1.848}}: a chart's history hangs on them.
 """
 
 from __future__ import annotations
@@ -16,13 +27,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
-from gateway.drift.runlength import TooLong, cusum_arl, ewma_arl, noise_arl, shewhart_arl
+import numpy as np
+
+from gateway.drift.runlength import TooLong, cusum_arl, ewma_arl, noise_arl, shewhart_arl, siegmund_arl
+from gateway.drift.uncertain import ALLOWANCES, EXACT, Knowledge, mean_rate
 from gateway.errors import WrongUse
 
 __all__ = [
     "CHARTS", "DAYS", "DEFAULT_CHECKS_PER_DAY", "LONGEST_DESIGN", "SHORTEST", "Budget", "ChannelDesign", "ChartDesign",
-    "Delay", "SiteDesign", "charts_for", "cusum_limit", "design_for", "ewma_limit", "limit_for", "noise_limit",
-    "shewhart_limit",
+    "Delay", "Knowledge", "SiteDesign", "allowance", "charts_for", "cusum_limit", "design_for", "ewma_limit",
+    "limit_for", "mean_limit", "noise_limit", "shewhart_limit",
 ]  # fmt: skip
 
 CHARTS = ("shewhart", "ewma", "cusum", "noise")
@@ -33,6 +47,9 @@ SHORTEST = 20.0
 """Run length in control below which a channel's charts say nothing, however generous the budget."""
 
 LONGEST_DESIGN = 1e11
+
+WIDE = 100.0
+"""From this h on a CUSUM's delays are Siegmund's approximation, within 1 in 1000."""
 
 DAYS: Mapping[str, float] = {"day": 1.0, "week": 7.0, "month": 30.4375, "year": 365.25}
 
@@ -85,7 +102,10 @@ class Delay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChartDesign:
-    """One chart: its parameters, its limit (in σ; noise: in v), run length in control and delays, in checks."""
+    """One chart: its parameters, its limit (in σ; noise: in v), run length in control and delays, in checks.
+
+    `arl0` is 1 over the mean false-alarm rate; `delays` hold where centre and σ happen to be right.
+    """
 
     chart: str
     parameters: Mapping[str, float]
@@ -194,47 +214,100 @@ def noise_limit(k: float, cap: float, arl: float) -> float:
     return limit_for(lambda h: noise_arl(k, h, cap), max(arl, 4.0), guess, tolerance=0.003)
 
 
-@lru_cache(maxsize=1024)
-def _chart(chart: str, parameters: tuple[float, ...], arl: float) -> ChartDesign:
+def mean_limit(chart: str, parameters: tuple[float, ...], arl: float, known: Knowledge, guess: float) -> float:
+    """Return the limit with a mean false-alarm rate of 1/arl per check over `known` (relative tolerance 1 in 1000)."""
+
+    def length(limit: float) -> float:
+        rate = mean_rate(chart, parameters, limit, known)
+        if rate * LONGEST_DESIGN < 1.0:
+            raise TooLong
+        return 1.0 / rate
+
+    return limit_for(length, arl, guess, tolerance=1e-3)
+
+
+@lru_cache(maxsize=4096)
+def _chart(chart: str, parameters: tuple[float, ...], arl: float, known: Knowledge) -> ChartDesign:
     """Design one chart for a run length in control; raises WrongUse for a chart without a run length."""
     names = PARAMETERS[chart]
-    if chart == "noise":
-        k, cap = parameters
-        limit = noise_limit(k, cap, arl)
-        arl0 = noise_arl(k, limit, cap)
-        delays = tuple(Delay(size=r, checks=noise_arl(k, limit, cap, r)) for r in RATIOS)
-    else:
-        limit, run_length = _limit_and_run_length(chart, parameters, arl)
-        arl0 = run_length(0.0)
-        delays = tuple(Delay(size=s, checks=run_length(s)) for s in SHIFTS)
+    limit = _exact_limit(chart, parameters, arl)
+    if not known.exact:
+        limit = max(limit, mean_limit(chart, parameters, arl, known, limit))
+    sizes, none = (RATIOS, 1.0) if chart == "noise" else (SHIFTS, 0.0)
+    delays = tuple(Delay(size=s, checks=_delay(chart, parameters, limit, s)) for s in sizes)
+    rate = mean_rate(chart, parameters, limit, known)
     return ChartDesign(
         chart=chart, parameters=dict(zip(names, parameters, strict=True)), limit_name=LIMIT_NAMES[chart], limit=limit,
-        arl0=arl0, delays=delays,
+        arl0=_delay(chart, parameters, limit, none) if known.exact else 1.0 / rate, delays=delays,
     )  # fmt: skip
 
 
-def _limit_and_run_length(
-    chart: str, parameters: tuple[float, ...], arl: float
-) -> tuple[float, Callable[[float], float]]:
-    """Return the limit and the run length after a shift in σ."""
+def _exact_limit(chart: str, parameters: tuple[float, ...], arl: float) -> float:
+    if chart == "noise":
+        return noise_limit(*parameters, arl)
     if chart == "ewma":
-        (lam,) = parameters
-        L = ewma_limit(lam, arl)
-        return L, lambda shift: ewma_arl(lam, L, shift)
+        return ewma_limit(*parameters, arl)
+    return cusum_limit(*parameters, arl) if chart == "cusum" else shewhart_limit(arl)
+
+
+def _run_length(chart: str, parameters: tuple[float, ...], limit: float) -> Callable[[float], float]:
+    """Return the run length after a shift in σ, of the noise chart after a ratio of σ."""
+    if chart == "noise":
+        return lambda ratio: noise_arl(parameters[0], limit, parameters[1], ratio)
+    if chart == "ewma":
+        return lambda shift: ewma_arl(parameters[0], limit, shift)
+    if chart == "cusum" and limit < WIDE:
+        return lambda shift: cusum_arl(parameters[0], limit, shift)
     if chart == "cusum":
-        (k,) = parameters
-        h = cusum_limit(k, arl)
-        return h, lambda shift: cusum_arl(k, h, shift)
-    L = shewhart_limit(arl)
-    return L, lambda shift: shewhart_arl(L, shift)
+        return lambda shift: float(siegmund_arl(np.array(parameters), np.array([limit]), np.array([shift]))[0])
+    return lambda shift: shewhart_arl(limit, shift)
+
+
+def _delay(chart: str, parameters: tuple[float, ...], limit: float, change: float) -> float:
+    """Return the run length after a change, infinite where it is beyond what can be computed."""
+    try:
+        return _run_length(chart, parameters, limit)(change)
+    except TooLong:
+        return math.inf
+
+
+@lru_cache(maxsize=1024)
+def allowance(chart: str, arl: float, known: Knowledge) -> float:
+    """Return k of a CUSUM or noise chart: the textbook one, or the quickest of `ALLOWANCES` if twice as quick.
+
+    Quick is by the checks to find 1 σ, for the noise chart a doubled σ.
+    """
+    usual = PARAMETERS[chart]["k"]
+    if (known.centre_u if chart == "cusum" else known.sigma_checks) == 0:
+        return usual
+    change = 1.0 if chart == "cusum" else 2.0
+
+    def checks(k: float) -> float:
+        parameters = (k,) if chart == "cusum" else (k, PARAMETERS[chart]["cap"])
+        limit = mean_limit(chart, parameters, arl, known, _exact_limit(chart, parameters, arl))
+        return _delay(chart, parameters, limit, change)
+
+    textbook = checks(usual)
+    if textbook < 2.0 * _delay_if_exact(chart, arl, change):
+        return usual
+    delays = {k: checks(k) for k in ALLOWANCES[chart]}
+    quickest = min(delays, key=lambda k: delays[k])
+    return quickest if delays[quickest] < textbook / 2.0 else usual
+
+
+def _delay_if_exact(chart: str, arl: float, change: float) -> float:
+    parameters = tuple(PARAMETERS[chart].values())
+    return _delay(chart, parameters, _exact_limit(chart, parameters, arl), change)
 
 
 def design_for(
-    arl: float, charts: Sequence[str] = CHARTS, parameters: Mapping[str, Mapping[str, float]] = PARAMETERS
-) -> tuple[ChartDesign, ...]:
-    """Return the charts whose union has an in-control run length of at least `arl` checks, each n·arl.
+    arl: float, charts: Sequence[str] = CHARTS, parameters: Mapping[str, Mapping[str, float]] = PARAMETERS,
+    known: Knowledge = EXACT,
+) -> tuple[ChartDesign, ...]:  # fmt: skip
+    """Return the charts whose union signals falsely at most once in `arl` checks in the mean over `known`, each n·arl.
 
-    `parameters` by chart; what they leave out is textbook. Raises WrongUse for an unknown chart.
+    `parameters` by chart; what they leave out is textbook, but for the `allowance` of an uncertain centre. Raises
+    WrongUse for an unknown chart.
     """
     unknown = [c for c in charts if c not in PARAMETERS]
     if unknown or not charts:
@@ -242,12 +315,15 @@ def design_for(
                        remedy=f"choose of {' '.join(CHARTS)}")  # fmt: skip
     each = len(charts) * arl
     chosen = {c: {**PARAMETERS[c], **parameters.get(c, {})} for c in charts}
-    return tuple(_chart(c, tuple(float(chosen[c][p]) for p in PARAMETERS[c]), each) for c in charts)
+    for chart in {"cusum", "noise"} & set(charts):
+        if parameters.get(chart, PARAMETERS[chart]) is PARAMETERS[chart]:
+            chosen[chart]["k"] = allowance(chart, each, known)
+    return tuple(_chart(c, tuple(float(chosen[c][p]) for p in PARAMETERS[c]), each, known) for c in charts)
 
 
 def charts_for(
     checks_per_day_of_each_channel: Sequence[float | None], budget: Budget, charts: Sequence[str] = CHARTS,
-    parameters: Mapping[str, Mapping[str, float]] = PARAMETERS,
+    parameters: Mapping[str, Mapping[str, float]] = PARAMETERS, known: Knowledge = EXACT,
 ) -> SiteDesign:  # fmt: skip
     """Return limits for every channel so that the whole site keeps its budget; None is an unknown cadence (1/d).
 
@@ -259,5 +335,5 @@ def charts_for(
     designs: dict[float, ChannelDesign] = {}
     for rate in set(rates):
         arl = max(rate * len(rates) / budget.per_day, SHORTEST)
-        designs[rate] = ChannelDesign(checks_per_day=rate, arl0=arl, charts=design_for(arl, charts, parameters))
+        designs[rate] = ChannelDesign(checks_per_day=rate, arl0=arl, charts=design_for(arl, charts, parameters, known))
     return SiteDesign(budget=budget, channels=tuple(designs[r] for r in rates))

@@ -18,7 +18,7 @@ import numpy as np
 
 from gateway.drift import Floats
 from gateway.drift.design import LONGEST_DESIGN, limit_for
-from gateway.drift.runlength import LimitShape, TooLong, ewma_arl, noise_arl, shewhart_arl
+from gateway.drift.runlength import LimitShape, TooLong, ewma_arl, noise_arl, shewhart_arl, siegmund_arl
 from gateway.errors import WrongUse
 
 __all__ = ["FEWEST", "siegmund_arl", "widened"]
@@ -67,21 +67,6 @@ def _phase_one(checks: int, centre_known: bool, sigma_known: bool) -> _PhaseOne:
         deviation=deviation,
         deviation_weight=density / density.sum(),
     )
-
-
-def siegmund_arl(k: Floats, h: Floats, shift: Floats) -> Floats:
-    """Return the two-sided CUSUM run length by Siegmund's approximation (1985), within 2 % for h ≥ 4, k ≤ 0.5."""
-    b = h + 1.166
-
-    def side(delta: Floats) -> Floats:
-        x = 2.0 * delta * b
-        small = np.abs(x) < 1e-4
-        x = np.where(small, 1e-4, x)
-        exact = (np.exp(np.minimum(-x, 690.0)) + x - 1.0) * (b / x) ** 2 * 2.0
-        return np.where(small, b * b, exact)
-
-    result: Floats = 1.0 / (1.0 / side(shift - k) + 1.0 / side(-shift - k))
-    return result
 
 
 def _required_cusum(k: float, h: float, phase: _PhaseOne) -> Floats:

@@ -14,14 +14,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gateway.drift import Floats
 from gateway.errors import WrongUse
 
 __all__ = [
     "LONGEST", "LimitShape", "Sided", "TooLong", "cusum_arl", "ewma_arl", "noise_arl", "normal_cdf", "shewhart_arl",
+    "siegmund_arl",
 ]  # fmt: skip
 
 LONGEST = 1e12
@@ -298,6 +301,21 @@ def _paired(walk: _Walk, shift: float, scale: float) -> float:
     return (up_c * down + up * down_c - up * down) / (up + down)
 
 
+def siegmund_arl(k: Floats, h: Floats, shift: Floats) -> Floats:
+    """Return the two-sided CUSUM run length by Siegmund's approximation (1985), within 2 % for h ≥ 4, k ≤ 0.5."""
+    b = h + 1.166
+
+    def side(delta: Floats) -> Floats:
+        x = 2.0 * delta * b
+        small = np.abs(x) < 1e-4
+        x = np.where(small, 1e-4, x)
+        exact = (np.exp(np.minimum(-x, 690.0)) + x - 1.0) * (b / x) ** 2 * 2.0
+        return np.where(small, b * b, exact)
+
+    result: Floats = 1.0 / (1.0 / side(shift - k) + 1.0 / side(-shift - k))
+    return result
+
+
 def noise_arl(k: float, h: float, cap: float, ratio: float = 1.0, *, cells: int = 240) -> float:
     """Return the run length in checks (two a pair) of C = max(0, C + v - k) > h, v = min(ratio²·χ²₁, cap).
 
@@ -329,8 +347,17 @@ def _noise_pairs(k: float, h: float, cap: float, ratio: float, step: float) -> f
     tops = h - step * np.arange(math.ceil(h / step - 1e-9))[::-1]
     edges = np.concatenate(([0.0, 0.0], tops))
     middle = (edges[:-1] + edges[1:]) / 2.0
-    v = np.maximum(edges[None, 1:] - middle[:, None] + k, 0.0)
-    below = np.where(v >= cap, 1.0, 2.0 * normal_cdf(np.sqrt(v) / ratio) - 1.0)
+    n = len(middle)
+
+    def below_edge(at: npt.NDArray[np.floating[Any]]) -> Floats:
+        v = np.maximum(at.astype(np.float64), 0.0)
+        return np.where(v >= cap, 1.0, 2.0 * normal_cdf(np.sqrt(v) / ratio) - 1.0)
+
+    below = np.empty((n, n))
+    by_distance = below_edge((np.arange(1 - n, n) + 0.5) * step + k)
+    below[2:, 1:] = by_distance[n - 1 + np.arange(1, n)[None, :] - np.arange(2, n)[:, None]]
+    below[:, 0] = below_edge(k - middle)
+    below[:2, 1:] = below_edge(edges[None, 2:] - middle[:2, None] + k)
     moves = np.diff(below, axis=1, prepend=0.0)
     further = np.linalg.solve(np.eye(len(middle)) - moves, np.ones(len(middle)))
     if not np.isfinite(further[0]) or not 0.0 < further[0] < LONGEST:
