@@ -15,10 +15,10 @@ from fractions import Fraction
 
 from gateway.metrology.units import UnitError, unit
 
-__all__ = ["PowerFactors", "Product", "Span", "parse_power_factors", "parse_product", "parse_span"]
+__all__ = ["PowerFactors", "Product", "Span", "Table", "parse_power_factors", "parse_product", "parse_span"]
 
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
-_TOKEN = re.compile(r"\s*(?:(/)|(\*|of\b)|([^\s/*,\[\]()]+))\s*")
+_TOKEN = re.compile(r"\s*(?:(/)|(\*|of\b)|([^\s/*,\[\]()]+/(?:h|min|s)(?![^\s/*,\[\]()])|[^\s/*,\[\]()]+))\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +44,30 @@ class Product:
             result *= values[name] ** power
         return result
 
+    def times(self, other: Product) -> Product:
+        """Return the product of both."""
+        powers, units = Counter(dict(self.powers)), Counter(dict(self.units))
+        powers.update(dict(other.powers))
+        units.update(dict(other.units))
+        return Product(
+            coefficient=self.coefficient * other.coefficient,
+            powers=tuple(sorted((n, p) for n, p in powers.items() if p)),
+            units=tuple(sorted((n, p) for n, p in units.items() if p)),
+        )
+
     def without(self, name: str) -> tuple[Product, int]:
         """Return the product without a name, and the power the name had."""
         power = dict(self.powers).get(name, 0)
         rest = tuple((n, p) for n, p in self.powers if n != name)
         return Product(coefficient=self.coefficient, powers=rest, units=self.units), power
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A number that depends on a choice, such as a percentage per class."""
+
+    by: str
+    values: Mapping[str, Product]
 
 
 def parse_product(text: str, names: frozenset[str]) -> Product:
@@ -103,6 +122,12 @@ class Span:
     high: Product | None
     low_closed: bool
     high_closed: bool
+
+    def holds(self, value: Fraction, values: Mapping[str, Fraction]) -> bool:
+        """Return whether a number in base units lies inside, given the values of the names in base units."""
+        low, high = (None if edge is None else edge.value(values) for edge in (self.low, self.high))
+        above = low is None or value > low or (self.low_closed and value == low)
+        return above and (high is None or value < high or (self.high_closed and value == high))
 
 
 _SPAN = re.compile(r"([\[(])([^,]*),([^,]*)([\])])")

@@ -10,11 +10,13 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from gateway.errors import Mistake, Mistakes
-from gateway.metrology.formulas import Product, Span, parse_power_factors, parse_product, parse_span
+from gateway.metrology.formulas import Product, Span, Table, parse_power_factors, parse_product, parse_span
 from gateway.metrology.instants import parse_date
 from gateway.metrology.limits import Argument, Interval
+from gateway.metrology.packchecks import check_bands
+from gateway.metrology.packpoints import read_point_rules
 from gateway.metrology.packtext import Node, read_page
-from gateway.metrology.rules import Parameter, Row, RulePack, Table
+from gateway.metrology.rules import Parameter, Row, RulePack
 
 __all__ = ["UTC_ZONE", "parse_rule_pack"]
 
@@ -28,7 +30,7 @@ _KEYS = frozenset(
     {
         "id", "version", "title", "source", "note", "published", "effective_from", "effective_to", "status",
         "applies_to", "argument", "parameters", "ascending", "derived", "missing_temperature_C", "in_service",
-        "at_least", "up_to", "limits",
+        "at_least", "up_to", "limits", "points",
     }
 )  # fmt: skip
 _NEEDED = frozenset(
@@ -71,20 +73,24 @@ class _Reader:
         top = self.top
         if not top.keys() >= _NEEDED:
             return None
-        self.verified = self._choice(top["status"], _STATUS) or False
-        self.dimension = self._choice(top["applies_to"], {d: d for d in _DIMENSIONS}) or "mass"
+        self.verified = self.choice(top["status"], _STATUS) or False
+        self.dimension = self.choice(top["applies_to"], {d: d for d in _DIMENSIONS}) or "mass"
         self._argument(top["argument"])
         for name, node in top["parameters"].mapping().items():
             self._parameter(name, node)
         self._derived()
         factor, factor_verified = self._in_service(top["in_service"])
         at_least, at_least_verified = self._at_least()
-        rows = tuple(self._row(node) for node in top["limits"].items())
-        if not rows:
+        placed = [(self._row(node), self._place_of(node)) for node in top["limits"].items()]
+        if not placed:
             top["limits"].wrong("has no row")
+        sound = [(row, node) for row, node in placed if row is not None]
+        ascending = tuple(self._known_name(node) for node in top["ascending"].items()) if "ascending" in top else ()
+        if len(sound) == len(placed) and not self.root.page.mistakes:
+            check_bands(sound, self.parameters, ascending, of_reference=self.argument is Argument.REFERENCE)
         return RulePack(
-            id=self._try(top["id"], _matching(_NAME)) or "",
-            version=self._try(top["version"], _matching(re.compile(r"[A-Za-z0-9._-]{1,32}"))) or "",
+            id=self.attempt(top["id"], _matching(_NAME)) or "",
+            version=self.attempt(top["version"], _matching(re.compile(r"[A-Za-z0-9._-]{1,32}"))) or "",
             title=top["title"].text(),
             source=top["source"].text(),
             effective_from=self._date("effective_from"),
@@ -93,20 +99,21 @@ class _Reader:
             argument=self.argument,
             symbol=self.symbol,
             parameters=self.parameters,
-            ascending=tuple(self._known_name(node) for node in top["ascending"].items()) if "ascending" in top else (),
+            ascending=ascending,
             derived=self.derived,
             assumed_temperature=self._assumed(),
             in_service_factor=factor,
             in_service_verified=factor_verified,
             at_least=at_least,
             at_least_verified=at_least_verified,
-            up_to=self._product(top["up_to"], {self._argument_dimension(): 1}) if "up_to" in top else None,
-            rows=tuple(row for row in rows if row is not None),
+            up_to=self.product(top["up_to"], {self._argument_dimension(): 1}) if "up_to" in top else None,
+            rows=tuple(row for row, _ in sound),
+            point_rules=tuple(read_point_rules(self, top["points"])) if "points" in top else (),
             file=self.root.page.file,
             digest=digest,
         )
 
-    def _try(self, node: Node, read: Callable[[str], T]) -> T | None:
+    def attempt(self, node: Node, read: Callable[[str], T]) -> T | None:
         """Return what a text stands for; a mistake and None when it cannot be read."""
         text = node.text()
         try:
@@ -116,7 +123,8 @@ class _Reader:
                 node.wrong(str(error))
         return None
 
-    def _choice(self, node: Node, choices: Mapping[str, T]) -> T | None:
+    def choice(self, node: Node, choices: Mapping[str, T]) -> T | None:
+        """Return what a text chooses; a mistake and None when it is none of the choices."""
         text = node.text()
         if text not in choices:
             node.wrong(f"{text!r} is not one of {', '.join(sorted(choices))}")
@@ -124,7 +132,7 @@ class _Reader:
         return choices[text]
 
     def _date(self, key: str) -> int | None:
-        return self._try(self.top[key], lambda text: parse_date(text, self.zone)) if key in self.top else None
+        return self.attempt(self.top[key], lambda text: parse_date(text, self.zone)) if key in self.top else None
 
     def _argument_dimension(self) -> str:
         return _ARGUMENT_DIMENSION.get(self.argument, self.dimension)
@@ -132,8 +140,8 @@ class _Reader:
     def _argument(self, node: Node) -> None:
         found = node.mapping(allowed=frozenset({"symbol", "of"}), needed=frozenset({"symbol", "of"}))
         if len(found) == 2:
-            self.argument = self._choice(found["of"], {a.value: a for a in Argument}) or Argument.REFERENCE
-            self.symbol = self._try(found["symbol"], _matching(_SYMBOL)) or "x"
+            self.argument = self.choice(found["of"], {a.value: a for a in Argument}) or Argument.REFERENCE
+            self.symbol = self.attempt(found["symbol"], _matching(_SYMBOL)) or "x"
         self.dimensions[self.symbol] = self._argument_dimension()
 
     def _parameter(self, name: str, node: Node) -> None:
@@ -148,7 +156,7 @@ class _Reader:
         also = {k: n.text() for k, n in keys["also"].mapping().items()} if "also" in keys else {}
         if not set(also.values()) <= set(values):
             keys["also"].wrong("leads to a value that is not listed")
-        dimension = self._choice(keys["dimension"], {d: d for d in _DIMENSIONS}) if "dimension" in keys else None
+        dimension = self.choice(keys["dimension"], {d: d for d in _DIMENSIONS}) if "dimension" in keys else None
         when = (
             {k: tuple(t.text() for t in n.items()) for k, n in keys["when"].mapping().items()} if "when" in keys else {}
         )
@@ -168,7 +176,7 @@ class _Reader:
 
     def _derived(self) -> None:
         for name, node in self.top["derived"].mapping().items() if "derived" in self.top else ():
-            rule = self._rule(node)
+            rule = self.rule(node)
             if rule is None:
                 continue
             first = next(iter(rule.values.values())) if isinstance(rule, Table) else rule
@@ -179,20 +187,21 @@ class _Reader:
             self.derived[name] = rule
             self.dimensions[name] = next(iter(dimension), "ratio")
 
-    def _rule(self, node: Node) -> Product | Table | None:
+    def rule(self, node: Node) -> Product | Table | None:
         """Return a product, or one per class."""
         if not isinstance(node.value, dict):
-            return self._product(node, None)
+            return self.product(node, None)
         chooser = self.parameters.get("class")
-        found = {k: self._product(n, None) for k, n in node.mapping().items()}
+        found = {k: self.product(n, None) for k, n in node.mapping().items()}
         if chooser is None or set(found) != set(chooser.values):
             node.wrong(f"has one number for each class: {', '.join(chooser.values if chooser else ())}")
             return None
         products = {k: p for k, p in found.items() if p is not None}
         return Table(by="class", values=products) if len(products) == len(found) else None
 
-    def _product(self, node: Node, wanted: Mapping[str, int] | None) -> Product | None:
-        product = self._try(node, lambda text: parse_product(text, frozenset(self.dimensions)))
+    def product(self, node: Node, wanted: Mapping[str, int] | None) -> Product | None:
+        """Return a product of the wanted dimension (None: any); a mistake when it is zero or of another."""
+        product = self.attempt(node, lambda text: parse_product(text, frozenset(self.dimensions)))
         if product is not None and product.coefficient == 0:
             node.wrong("is zero")
             return None
@@ -204,7 +213,7 @@ class _Reader:
         if "missing_temperature_C" not in self.top:
             return None
         node = self.top["missing_temperature_C"]
-        degrees = {k: self._try(n, float) or 0.0 for k, n in node.mapping().items()}
+        degrees = {k: self.attempt(n, float) or 0.0 for k, n in node.mapping().items()}
         chooser = self.parameters.get("temperature_class")
         if chooser is None or not set(degrees) <= set(chooser.values):
             node.wrong("names temperature classes that are not listed")
@@ -212,34 +221,34 @@ class _Reader:
 
     def _in_service(self, node: Node) -> tuple[Fraction, bool]:
         keys = node.mapping(allowed=frozenset({"factor", "status", "source"}), needed=frozenset({"factor"}))
-        factor = self._product(keys["factor"], {}) if "factor" in keys else None
-        status = self._choice(keys["status"], _STATUS) if "status" in keys else self.verified
+        factor = self.product(keys["factor"], {}) if "factor" in keys else None
+        status = self.choice(keys["status"], _STATUS) if "status" in keys else self.verified
         return (factor.coefficient if factor else Fraction(1)), bool(status)
 
     def _at_least(self) -> tuple[Product | None, bool]:
         if "at_least" not in self.top:
             return None, True
         keys = self.top["at_least"].mapping(allowed=frozenset({"mpe", "status"}), needed=frozenset({"mpe"}))
-        product = self._product(keys["mpe"], {self.dimension: 1}) if "mpe" in keys else None
-        status = self._choice(keys["status"], _STATUS) if "status" in keys else self.verified
+        product = self.product(keys["mpe"], {self.dimension: 1}) if "mpe" in keys else None
+        status = self.choice(keys["status"], _STATUS) if "status" in keys else self.verified
         return product, bool(status)
 
     def _row(self, node: Node) -> Row | None:
-        choosers = {name: p for name, p in self.parameters.items() if p.values}
-        keys = node.mapping(allowed=_CONDITIONS | choosers.keys(), needed=frozenset({"at", "mpe"}))
+        keys = node.mapping(allowed=_CONDITIONS | self.parameters.keys(), needed=frozenset({"at", "mpe"}))
         if not {"at", "mpe"} <= keys.keys():
             return None
-        only = {name: tuple(n.text() for n in keys[name].items()) for name in choosers.keys() & keys.keys()}
-        for name, values in only.items():
-            if not set(values) <= set(choosers[name].values):
-                keys[name].wrong(f"is not among {', '.join(choosers[name].values)}")
-        at = self._try(keys["at"], lambda text: parse_span(text, frozenset(self.dimensions)))
-        mpe = self._rule(keys["mpe"])
+        only = self.only(keys)
+        at = self.span(keys["at"], self._argument_dimension())
+        mpe = self.rule(keys["mpe"])
+        sizes = {
+            name: self.span(keys[name], self.dimensions[name])
+            for name, p in self.parameters.items()
+            if not p.values and name in keys
+        }
         if at is None or mpe is None:
             return None
-        self._check_edges(keys["at"], at)
         shape = self._shape(keys["mpe"], mpe)
-        status = self._choice(keys["status"], _STATUS) if "status" in keys else self.verified
+        status = self.choice(keys["status"], _STATUS) if "status" in keys else self.verified
         if shape is None:
             return None
         return Row(
@@ -248,20 +257,35 @@ class _Reader:
             mpe=shape[2],
             relative=shape[0],
             power=shape[1],
-            power_factors=self._try(keys["power_factor"], parse_power_factors) if "power_factor" in keys else None,
-            single_phase=self._choice(keys["single_phase"], _FLAGS) if "single_phase" in keys else None,
-            temperature=self._try(keys["temperature_C"], _interval) if "temperature_C" in keys else None,
+            power_factors=self.attempt(keys["power_factor"], parse_power_factors) if "power_factor" in keys else None,
+            single_phase=self.choice(keys["single_phase"], _FLAGS) if "single_phase" in keys else None,
+            temperature=self.attempt(keys["temperature_C"], _interval) if "temperature_C" in keys else None,
+            sizes={name: span for name, span in sizes.items() if span is not None},
             verified=bool(status),
         )
 
-    def _check_edges(self, node: Node, at: Span) -> None:
-        for edge in (at.low, at.high):
-            if (
-                edge is not None
-                and edge.coefficient
-                and edge.dimension(self.dimensions) != {self._argument_dimension(): 1}
-            ):
-                node.wrong(f"has an edge that is not {self._argument_dimension()}")
+    def only(self, keys: Mapping[str, Node]) -> dict[str, tuple[str, ...]]:
+        """Return the choices of parameters that keys of a row narrow it to."""
+        choosers = {name: p for name, p in self.parameters.items() if p.values and name in keys}
+        found = {name: tuple(n.text() for n in keys[name].items()) for name in choosers}
+        for name, values in found.items():
+            if not set(values) <= set(choosers[name].values):
+                keys[name].wrong(f"is not among {', '.join(choosers[name].values)}")
+        return found
+
+    def span(self, node: Node, dimension: str | None = None) -> Span | None:
+        """Return an interval whose edges are of a dimension (None: that of the argument)."""
+        found = self.attempt(node, lambda text: parse_span(text, frozenset(self.dimensions)))
+        wanted = dimension or self._argument_dimension()
+        for edge in () if found is None else (found.low, found.high):
+            if edge is not None and edge.coefficient and edge.dimension(self.dimensions) != {wanted: 1}:
+                node.wrong(f"has an edge that is not {wanted}")
+        return found
+
+    @staticmethod
+    def _place_of(node: Node) -> Node:
+        """Return where the interval of a row stands."""
+        return node.value["at"] if isinstance(node.value, dict) and "at" in node.value else node
 
     def _shape(self, node: Node, rule: Product | Table) -> tuple[bool, int, Product | Table] | None:
         """Return whether an MPE is relative, its power of the argument, and the rest of it."""
@@ -274,10 +298,6 @@ class _Reader:
             return None
         rest = {k: p.without(self.symbol)[0] for k, p in products.items()}
         return not dimension, power, Table(by="class", values=rest) if isinstance(rule, Table) else rest[""]
-
-
-def _when(node: Node) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(t.text() for t in n.items()) for name, n in node.mapping().items()}
 
 
 _FLAGS = {"true": True, "false": False}

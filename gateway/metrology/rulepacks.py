@@ -91,5 +91,9 @@ def _read_all(texts: Iterable[tuple[str, str]], zone: ZoneInfo, mistakes: list[M
                 same = "version" if pack.version == other.version else "effective_from"
                 message = f"{pack.reference} has the same {same} as {other.reference} in {other.file}"
                 mistakes.append(Mistake(file=file, line=1, key=same, message=message))
+            if pack.id == other.id and pack.parameters != other.parameters:
+                message = f"{pack.reference} takes other parameters than {other.reference} in {other.file}; "
+                message += "give it an id of its own"
+                mistakes.append(Mistake(file=file, line=1, key="parameters", message=message))
         packs.append(pack)
     return packs

@@ -9,12 +9,13 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
-from gateway.metrology.formulas import PowerFactors, Product, Span
+from gateway.metrology.formulas import PowerFactors, Product, Span, Table
 from gateway.metrology.limits import Argument, Band, Interval, Limits
+from gateway.metrology.pointsets import PointRule, PointSetRule
 from gateway.metrology.units import Unit, UnitError, parse_quantity
 from gateway.metrology.units import unit as named_unit
 
-__all__ = ["Parameter", "Row", "RulePack", "Table"]
+__all__ = ["Parameter", "Row", "RulePack", "chosen_product"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +86,14 @@ def _equal_numbers(a: str, b: str) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A number that depends on a choice, such as a percentage per class."""
-
-    by: str
-    values: Mapping[str, Product]
-
-
-def _chosen(rule: Product | Table, choices: Mapping[str, str]) -> Product:
+def chosen_product(rule: Product | Table, choices: Mapping[str, str]) -> Product:
+    """Return the number of a rule for these choices."""
     return rule.values[choices[rule.by]] if isinstance(rule, Table) else rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One limit: for which choices, where, under which conditions, how much.
+    """One limit: for which choices and sizes of parameters, where, under which conditions, how much.
 
     `mpe` is times argument ** `power` (0 or -1); `relative` when it is a share of the reference.
     """
@@ -112,11 +106,14 @@ class Row:
     power_factors: PowerFactors | None = None
     single_phase: bool | None = None
     temperature: Interval | None = None
+    sizes: Mapping[str, Span] = field(default_factory=dict)
     verified: bool = False
 
-    def applies(self, choices: Mapping[str, str]) -> bool:
-        """Return whether the row is for an instrument of these choices."""
-        return all(choices[name] in values for name, values in self.only.items())
+    def applies(self, choices: Mapping[str, str], numbers: Mapping[str, Fraction]) -> bool:
+        """Return whether the row is for an instrument of these choices and numbers (base units)."""
+        return all(choices[name] in values for name, values in self.only.items()) and all(
+            span.holds(numbers[name], numbers) for name, span in self.sizes.items()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +142,7 @@ class RulePack:
     at_least_verified: bool
     up_to: Product | None
     rows: tuple[Row, ...]
+    point_rules: tuple[PointRule, ...]
     file: str
     digest: str
 
@@ -198,13 +196,9 @@ class RulePack:
         channel = self._channel_unit(unit)
         if channel is None:
             return None
-        choices, numbers, wrong = self._resolve(parameters)
-        if wrong:
-            raise ValueError(f"{self.reference}: {'; '.join(wrong)}")
-        for name, rule in self.derived.items():
-            numbers[name] = _chosen(rule, choices).value(numbers)
+        choices, numbers = self._numbers(parameters)
         factor = self.in_service_factor if in_service else Fraction(1)
-        rows = [row for row in self.rows if row.applies(choices)]
+        rows = [row for row in self.rows if row.applies(choices, numbers)]
         assumed = None
         if self.assumed_temperature is not None:
             by, degrees = self.assumed_temperature
@@ -218,6 +212,44 @@ class RulePack:
             assumed_temperature_C=assumed,
             verified=verified and (self.in_service_verified or not in_service),
         )
+
+    def point_set_rules(self, parameters: Mapping[str, str]) -> tuple[PointSetRule, ...]:
+        """Return the rules over a whole set of verification points of an instrument.
+
+        ValueError when `validate` finds something wrong.
+        """
+        choices, numbers = self._numbers(parameters)
+        found = []
+        for rule in self.point_rules:
+            if not all(choices[name] in values for name, values in rule.only.items()):
+                continue
+            limit = rule.every if rule.limit is None else rule.limit
+            percent = None if limit is None else chosen_product(limit, choices).value(numbers) * 100
+            found.append(
+                PointSetRule(
+                    kind=rule.kind,
+                    low=None if rule.at.low is None else rule.at.low.value(numbers),
+                    high=None if rule.at.high is None else rule.at.high.value(numbers),
+                    low_closed=rule.at.low_closed,
+                    high_closed=rule.at.high_closed,
+                    some=rule.some,
+                    limit=percent,
+                    full=None if rule.full is None else rule.full.value(numbers),
+                    knee=rule.knee,
+                    verified=rule.verified,
+                    source=rule.source,
+                )
+            )
+        return tuple(found)
+
+    def _numbers(self, parameters: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Fraction]]:
+        """Return choices, and given and derived numbers in base units; ValueError when something is wrong."""
+        choices, numbers, wrong = self._resolve(parameters)
+        if wrong:
+            raise ValueError(f"{self.reference}: {'; '.join(wrong)}")
+        for name, rule in self.derived.items():
+            numbers[name] = chosen_product(rule, choices).value(numbers)
+        return choices, numbers
 
     def _channel_unit(self, text: str) -> Unit | None:
         try:
@@ -241,7 +273,7 @@ class RulePack:
         most = None if self.up_to is None else self.up_to.value(numbers) / edge_scale
         if most is not None and (high is None or high > most):
             high, closed = most, True
-        mpe = _chosen(row.mpe, choices).value(numbers) * factor
+        mpe = chosen_product(row.mpe, choices).value(numbers) * factor
         return Band(
             at=Interval(
                 low=float("-inf") if low is None else float(low),

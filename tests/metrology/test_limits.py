@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.metrology.instants import parse_date
 from gateway.metrology.limits import Limits
 from gateway.metrology.rulepacks import catalogue
 from gateway.metrology.units import convert_float
@@ -30,6 +32,8 @@ DIRECT = {"class": "1", "Ib": "5 A", "Imax": "60 A", "connection": "direct"}
 CT = {"class": "2", "In": "5 A", "Imax": "6 A", "connection": "ct"}
 GAS = {"class": "1.5", "Qmin": "0.04 m3/h", "Qt": "0.6 m3/h", "Qmax": "6 m3/h"}
 PUMP = {"class": "0.5", "MMQ": "5 L"}
+PRECISE = {"class": "0.5S", "In": "5 A", "Imax": "6 A", "connection": "ct"}
+OLD = {"class": "B", "Qn": "1.5 m3/h"}
 
 
 def limits(
@@ -250,6 +254,77 @@ def test_small_volumes(volume_mL: float, mpe_mL: float) -> None:
     assert mpe(tiny, volume_mL) == mpe_mL
 
 
+@pytest.mark.parametrize(
+    ("current", "pf", "single", "wanted"),
+    [
+        (0.05, 1.0, False, (0.4, 1.0)),
+        (0.0499, 1.0, False, (NAN, NAN)),
+        (0.2499, 1.0, False, (0.4, 1.0)),
+        (0.25, 1.0, False, (0.2, 0.5)),
+        (6.0, 1.0, False, (0.2, 0.5)),
+        (6.001, 1.0, False, (NAN, NAN)),
+        (0.1, 0.5, False, (0.5, 1.0)),
+        (0.0999, 0.5, False, (NAN, NAN)),
+        (0.4999, -0.8, False, (0.5, 1.0)),
+        (0.5, -0.8, False, (0.3, 0.6)),
+        (6.0, 0.5, False, (0.3, 0.6)),
+        (0.25, 1.0, True, (0.3, 0.6)),
+        (0.2499, 1.0, True, (NAN, NAN)),
+        (0.5, 0.5, True, (0.4, 1.0)),
+        (0.4999, 0.5, True, (NAN, NAN)),
+        (5.0, -0.8, True, (NAN, NAN)),
+        (5.0, NAN, False, (NAN, NAN)),
+    ],
+)
+def test_electricity_meters_of_iec_62053_22(
+    current: float, pf: float, single: bool, wanted: tuple[float, float]
+) -> None:
+    for name, limit in zip(("0.2S", "0.5S"), wanted, strict=True):
+        found = mpe(limits("iec-62053-22", {**PRECISE, "class": name}, "kWh"), current=current, pf=pf, single=single)
+        assert found == limit or (unknown(found) and unknown(limit))
+
+
+@pytest.mark.parametrize(
+    ("name", "qn", "least", "transition"),
+    [
+        ("A", "1.5 m³/h", "0.06", "0.15"),
+        ("B", "1.5 m³/h", "0.03", "0.12"),
+        ("C", "1.5 m³/h", "0.015", "0.0225"),
+        ("D", "1.5 m³/h", "0.01125", "0.01725"),
+        ("A", "14.999 m³/h", "0.59996", "1.4999"),
+        ("A", "15 m³/h", "1.2", "4.5"),
+        ("B", "15 m³/h", "0.45", "3"),
+        ("C", "15 m³/h", "0.09", "0.225"),
+    ],
+)
+def test_water_meters_of_the_old_classes(name: str, qn: str, least: str, transition: str) -> None:
+    old = limits("water-abcd", {"class": name, "Qn": qn}, "m3")
+    most = float(Decimal(qn.split(maxsplit=1)[0]) * 2)
+    assert mpe(old, flow=float(least)) == 5.0
+    assert unknown(mpe(old, flow=np.nextafter(float(least), 0)))
+    assert mpe(old, flow=float(transition)) == 2.0
+    assert mpe(old, flow=float(np.nextafter(float(transition), 0))) == 5.0
+    assert mpe(old, flow=most) == 2.0
+    assert unknown(mpe(old, flow=float(np.nextafter(most, 99))))
+
+
+def test_a_large_meter_of_class_d_has_no_limit() -> None:
+    assert unknown(mpe(limits("water-abcd", {"class": "D", "Qn": "15 m3/h"}, "m3"), flow=10.0))
+
+
+@pytest.mark.parametrize(("day", "version", "percent"), [("2013-08-18", "2011", 0.5), ("2013-08-19", "2013", 0.3),
+                                                         ("2026-11-23", "2017", 0.3)])  # fmt: skip
+def test_vietnamese_dispensers_by_the_procedure_in_force(day: str, version: str, percent: float) -> None:
+    hcm = ZoneInfo("Asia/Ho_Chi_Minh")
+    found = catalogue(shipped_texts("rulepacks"), zone=hcm).get("dlvn-10", parse_date(day, hcm))
+    assert found is not None
+    assert found.version == version
+    resolved = found.limits({}, in_service=False, unit="L", error="relative")
+    assert resolved is not None
+    assert mpe(resolved, 20.0) == percent
+    assert resolved.verified is (version == "2013")
+
+
 def test_rules_do_not_speak_of_other_quantities() -> None:
     for pack, parameters in (("oiml-r76", SHOP), ("oiml-r49", WATER), ("oiml-r46", HOUSE)):
         found = PACKS.get(pack, 0)
@@ -355,5 +430,8 @@ def test_no_checks_have_no_limits(name: str) -> None:
         "oiml-r137": limits("oiml-r137", GAS, "m3"),
         "oiml-r117": limits("oiml-r117", PUMP, "L"),
         "iec-62053-21": limits("iec-62053-21", DIRECT, "Wh"),
+        "iec-62053-22": limits("iec-62053-22", PRECISE, "Wh"),
+        "water-abcd": limits("water-abcd", OLD, "L"),
+        "dlvn-10": limits("dlvn-10", {}, "L"),
     }
     assert len(many(of[name], np.array([]))) == 0

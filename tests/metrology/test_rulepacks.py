@@ -30,7 +30,7 @@ parameters:
   e: {dimension: mass}
 in_service: {factor: 2}
 limits:
-  - {at: "[0, 500 e]", mpe: {a: 0.5 e, b: 1 e}}
+  - {at: "[0, 500 e]", mpe: {a: 0.5 e, b: 0.5 e}}
   - {class: b, at: "(500 e, inf)", mpe: 0.1 %}
 """
 
@@ -42,12 +42,13 @@ def pack(name: str) -> RulePack:
 
 
 def test_the_shipped_packs_are_those_of_the_contract() -> None:
-    assert PACKS.ids == ("iec-62053-21", "oiml-r117", "oiml-r137", "oiml-r46", "oiml-r49", "oiml-r76")
+    contract = {"iec-62053-21", "oiml-r117", "oiml-r137", "oiml-r46", "oiml-r49", "oiml-r76"}
+    assert set(PACKS.ids) == contract | {"dlvn-10", "iec-62053-22", "water-abcd"}
     for found in PACKS:
         assert found.source
         assert found.reference == f"{found.id}@{found.version}"
         assert len(found.digest) == 16
-        assert found.file.removesuffix(".yaml") == found.id
+        assert found.file in {f"{found.id}.yaml", f"{found.id}-{found.version}.yaml"}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,9 @@ def test_the_shipped_packs_are_those_of_the_contract() -> None:
         ("oiml-r46", {"class": "B", "Ist": "20 mA", "Imin": "0.25 A", "Itr": "0.5 A", "Imax": "60 A"}),
         ("oiml-r137", {"class": "1.5", "Qmin": "40 L/h", "Qt": "0.6 m3/h", "Qmax": "6 m3/h"}),
         ("oiml-r117", {"class": "1", "MMQ": "5 L"}),
+        ("iec-62053-22", {"class": "0.2S", "In": "5 A", "Imax": "6 A", "connection": "ct"}),
+        ("water-abcd", {"class": "B", "Qn": "1500 L/h"}),
+        ("dlvn-10", {}),
     ],
 )
 def test_parameters_as_people_write_them_are_taken(name: str, parameters: dict[str, str]) -> None:
@@ -114,7 +118,7 @@ def test_a_small_pack_is_read() -> None:
     limits = found.limits({"class": "b", "e": "1 g"}, in_service=True, unit="g", error="absolute")
     assert limits is not None
     assert [(float(b.mpe), b.relative, b.at.high) for b in limits.bands] == [
-        (2.0, False, 500.0),
+        (1.0, False, 500.0),
         (0.2, True, float("inf")),
     ]
 
@@ -131,8 +135,8 @@ def test_a_small_pack_is_read() -> None:
         ("(500 e, inf)", "(500 L, inf)", "shop.yaml:14: limits[1].at: has an edge that is not mass"),
         ("(500 e, inf)", "500 e", "shop.yaml:14: limits[1].at: '500 e' is not an interval such as (500 e, 2000 e]"),
         ("class: b", "class: c", "shop.yaml:14: limits[1].class: is not among a, b"),
-        ("b: 1 e", "c: 1 e", "shop.yaml:13: limits[0].mpe: has one number for each class: a, b"),
-        ("{a: 0.5 e, b: 1 e}", "[0.5 e]", "shop.yaml:13: limits[0].mpe: is a text"),
+        ("b: 0.5 e", "c: 0.5 e", "shop.yaml:13: limits[0].mpe: has one number for each class: a, b"),
+        ("{a: 0.5 e, b: 0.5 e}", "[0.5 e]", "shop.yaml:13: limits[0].mpe: is a text"),
         ("factor: 2", "factor: 2 e", "shop.yaml:11: in_service.factor: is not a ratio"),
         ("e: {dimension: mass}", "e: {dimension: weight}", "shop.yaml:10: parameters.e.dimension: 'weight' is"),
         ("of: reference", "of: weight", "shop.yaml:7: argument.of: 'weight' is not one of current, flow, reference"),
@@ -142,6 +146,20 @@ def test_a_small_pack_is_read() -> None:
         ("limits:", "limits: [", "is not YAML"),
         ("0.1 %", "0.1 % / 0", "shop.yaml:14: limits[1].mpe: '0.1 % / 0' divides by zero"),
         ("0.1 %", "0 %", "shop.yaml:14: limits[1].mpe: is zero"),
+        ("(500 e, inf)", "(600 e, inf)",
+         "shop.yaml:14: limits[1].at: begins where no other limit ends: there is a gap or an overlap before it"),
+        ("(500 e, inf)", "(400 e, inf)", "shop.yaml:14: limits[1].at: begins where no other limit ends"),
+        ("(500 e, inf)", "[500 e, inf)", "limits[1].at: begins at an edge that belongs to both limits"),
+        ("[0, 500 e]", "[0, 500 e)", "shop.yaml:14: limits[1].at: begins at an edge that belongs to neither limit"),
+        ("(500 e, inf)", "[0, inf)", "limits[1].at: begins where another limit begins under the same conditions"),
+        ("(500 e, inf)", "(500 e, 300 e]", "shop.yaml:14: limits[1].at: ends where it begins, or before"),
+        ("0.1 %", "0.09 %", "limits[1].at: allows a larger amount a smaller error than the limit before it"),
+        ("e: {dimension: mass}", "e: {dimension: mass}\n  f: {dimension: mass}\nascending: [e, g]", "'g' is not a"),
+        ("limits:", "points: [{rule: same_sign, at: '[0, 1 e]'}]\nlimits:", "shop.yaml:12: points[0]: has one of"),
+        ("limits:", "points: [{rule: mean, at: '[0, 1 e]'}]\nlimits:", "points[0].rule: 'mean' is not one of"),
+        ("limits:", "points: [{rule: weighted_mean, at: '[0, 1 e]'}]\nlimits:", "points[0].full: is missing"),
+        ("limits:", "points: [{rule: same_sign, at: '[0, 1 e]', some: 2}]\nlimits:", "some: is not a share between"),
+        ("limits:", "points: [{rule: same_sign, at: '[0, 1 L]', some: 1 / 2}]\nlimits:", "has an edge"),
     ],
 )  # fmt: skip
 def test_a_mistake_names_its_place(old: str, new: str, place: str) -> None:
@@ -207,6 +225,27 @@ def test_two_packs_may_share_neither_version_nor_date() -> None:
     for pair in ([dated("1"), dated("1", "2026-01-01")], [dated("1"), dated("2")]):
         with pytest.raises(Mistakes, match=r"has the same (version|effective_from) as"):
             catalogue(pair)
+
+
+def test_versions_of_a_pack_take_the_same_parameters() -> None:
+    name, text = dated("new", "2026-01-01")
+    with pytest.raises(Mistakes, match=r"takes other parameters than shop@old in old\.yaml; give"):
+        catalogue([dated("old"), (name, text.replace("values: [a, b]", "values: [b, a]"))])
+
+
+def test_edges_that_cannot_be_compared_are_taken_to_be_meant() -> None:
+    text = SMALL.replace("[0, 500 e]", "[0, 0.5 max]").replace("(500 e, inf)", "(0.5 max, max]")
+    text = text.replace("mpe: 0.1 %", "mpe: 1 e").replace("e: {dimension", "max: {dimension: mass}\n  e: {dimension")
+    assert len(parse_rule_pack(text, "shop.yaml").rows) == 2
+
+
+def test_limits_may_depend_on_the_size_of_a_parameter() -> None:
+    text = SMALL.replace('- {at: "[0, 500 e]"', '- {e: "(0, 5 g]", at: "[0, 500 e]"')
+    found = parse_rule_pack(text, "shop.yaml")
+    for e, bands in (("5 g", 1), ("5.001 g", 0)):
+        limits = found.limits({"class": "a", "e": e}, in_service=False, unit="g", error="absolute")
+        assert limits is not None
+        assert len(limits.bands) == bands
 
 
 def test_the_sites_own_pack_replaces_the_shipped_one() -> None:
