@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,8 +33,6 @@ __all__ = [
     "plan_from",
     "read_recording", "registry_of", "replay_plan", "rule_packs", "settings_of",
 ]  # fmt: skip
-
-log = logging.getLogger("metergate")
 
 
 def settings_of(config: Path | None) -> Settings:
@@ -114,19 +111,8 @@ def replay_plan(config: Path | None, paths: Sequence[Path] | None, budget: str |
             registry = registry_of(ledger, settings, packs)
     else:
         registry = build(read_registry(paths), zone=settings.zone, packs=packs)
-        _say_what_is_not_done(registry)
-    limits = design_site(registry, budget or settings.drift.budget, fleet(registry))
+        limits = design_site(registry, budget or settings.drift.budget, fleet(registry))
     return compile_plan(registry, packs, {k: [(NEVER, v)] for k, v in limits.items()}, widen, settings.site)
-
-
-def _say_what_is_not_done(registry: Registry) -> None:
-    """Warn of keys that are understood and not acted on yet."""
-    for device in registry.devices.values():
-        for channel in device.channels.values():
-            if channel.subgroup_n > 1 or channel.subgroup_ns is not None:
-                log.warning(
-                    "%s %s: subgroups are not charted yet; every check is charted alone", device.id, channel.name
-                )
 
 
 def read_recording(file: Path, form: str, *, keep_going: bool) -> tuple[list[Reading], list[Refusal]]:
@@ -173,7 +159,6 @@ def apply_specs(
     known = _stored_specs(ledger)
     changes = difference(known, new)
     registry = build(new, zone=settings.zone, packs=packs, known=known)
-    _say_what_is_not_done(registry)
     limits = designed(ledger.connection)
     added, size = redesign(registry, settings.drift.budget, limits, designed_for(ledger.connection), now)
     for device, channel, since, chosen in added:

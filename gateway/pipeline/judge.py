@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,9 +17,10 @@ from gateway.metrology.conformity import conformance_probability, decide, en_sco
 from gateway.metrology.decimals import exact_difference
 from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
 from gateway.pipeline.columns import Columns, Floats, Ints
+from gateway.pipeline.groups import with_held_checks
 from gateway.pipeline.learning import Learned, settle_phase_one
 from gateway.pipeline.plan import Plan
-from gateway.pipeline.state import CenterMode, States
+from gateway.pipeline.state import HELD, CenterMode, States
 from gateway.pipeline.watch import NO_OPINION, Change, Signals, apply_conditions, hold_unless_calm, watch_signal
 
 __all__ = ["Judgement", "chart_columns", "judge", "verdict_dtype"]
@@ -96,6 +98,9 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     checks = check_columns(plan, states, columns, local, epoch)
     fit = ~checks.zero_reference & (columns.stable[checks.row] != 0) & ~signals.out_of_range[checks.row]
     chartable = fit & np.isfinite(checks.residual) & (not alone)
+    if not alone:
+        checks = with_held_checks(plan, states, checks, chartable)
+        fit, chartable = _with_held(checks, fit), _with_held(checks, chartable)
     learned = settle_phase_one(plan, states, checks, chartable)
     verdicts = _verdicts(plan, checks, learned)
     if alone:
@@ -108,13 +113,16 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     readouts = _chart(plan, checks, learned, verdicts)
     verdicts["flags"] = checks.flags
     asked, major, nearness = _check_wanted(plan, states, checks, learned, verdicts, readouts, fit)
-    wanted = {kind: _spread(column, checks.row, len(columns)) for kind, column in asked.items()}
+    real = checks.row >= 0
+    wanted = {kind: _spread(column[real], checks.row[real], len(columns)) for kind, column in asked.items()}
     started = _chapters_started(plan, states, checks, learned)
-    changes = apply_conditions(plan, after, columns, firsts, counts, signals, wanted, started)
+    changes = apply_conditions(
+        plan, after, columns, firsts, counts, signals, wanted, started, _wanted_before(checks, asked)
+    )
     _remember(after, columns, firsts, counts, signals)
     _remember_checks(after, columns, checks, learned, verdicts, major, nearness, fit)
     return Judgement(
-        channels=channels, states=after, verdicts=verdicts, check_row=checks.row,
+        channels=channels, states=after, verdicts=verdicts[real], check_row=checks.row[real],
         out_of_range=signals.out_of_range, changes=changes,
     )  # fmt: skip
 
@@ -123,6 +131,23 @@ def _spread(column: npt.NDArray[np.int8], row: Ints, n: int) -> npt.NDArray[np.i
     out = np.full(n, NO_OPINION, np.int8)
     out[row] = column
     return out
+
+
+def _with_held(checks: Checks, given: Bools) -> Bools:
+    """Return `given`, one per real check, for all checks: what was held back is true."""
+    out = np.ones(len(checks), np.bool_)
+    out[checks.row >= 0] = given
+    return out
+
+
+def _wanted_before(
+    checks: Checks, asked: Mapping[AlarmKind, npt.NDArray[np.int8]]
+) -> dict[int, list[tuple[AlarmKind, int, int]]]:
+    """Return (kind, wanted level, time) by channel (local) of checks that had been held back."""
+    return {
+        int(checks.local[i]): [(kind, int(column[i]), int(checks.time[i])) for kind, column in asked.items()]
+        for i in np.flatnonzero(checks.row < 0).tolist()
+    }
 
 
 def _verdicts(plan: Plan, checks: Checks, learned: Learned) -> npt.NDArray[Any]:
@@ -254,7 +279,7 @@ def _chapters_started(plan: Plan, states: States, checks: Checks, learned: Learn
     unit = learned.unit_of[rows]
     first = np.append(True, unit[1:] != unit[:-1])
     started: dict[int, str] = {}
-    for row in rows[first].tolist():
+    for row in rows[first & (checks.row[rows] >= 0)].tolist():
         chapter = plan.e_chapter[checks.epoch[row]]
         local = checks.local[row]
         same_unit_before = states["chapter"][local] == chapter
@@ -273,6 +298,12 @@ def _remember(after: States, c: Columns, firsts: Ints, counts: Ints, signals: Si
     after["boot"], after["seq"] = signals.boot[last], c.seq[last]
 
 
+_KEPT = (
+    "chapter", "n", "mode", "mean", "m2", "sigma", "centre", "offset", "settled", "groups", "group_n", "group_sum",
+    "group_window", "group_since", "held", *(f"held_{name}" for name in HELD),
+)  # fmt: skip
+
+
 def _remember_checks(
     after: States,
     c: Columns,
@@ -284,11 +315,10 @@ def _remember_checks(
     fit: Bools,
 ) -> None:
     """Keep each channel's Phase I, charts, last zero and last check."""
-    kept = ("chapter", "n", "mode", "mean", "m2", "sigma", "centre", "offset")
     charts = [n for n in learned.unit_state.dtype.names or () if n.split("_")[0] in {d.name for d in detectors()}]
     last_unit = np.flatnonzero(np.append(learned.unit_local[1:] != learned.unit_local[:-1], True))
     last_unit = last_unit[: len(learned.unit_local)]
-    for name in (*kept, *charts):
+    for name in (*_KEPT, *charts):
         after[name][learned.unit_local[last_unit]] = learned.unit_state[name][last_unit]
     if not len(checks):
         return
@@ -297,7 +327,7 @@ def _remember_checks(
     after["error"][locals_] = checks.error[index]
     after["margin_percent"][locals_] = verdicts["margin_percent"][index]
     after["conformity"][locals_] = verdicts["conformity"][index]
-    np.add.at(after["checks"], checks.local, 1)
+    np.add.at(after["checks"], checks.local[checks.row >= 0], 1)
     charted = np.flatnonzero(verdicts["charted"])
     locals_, index = _last_of(checks.local[charted], charted)
     after["nearness"][locals_] = nearness[index]

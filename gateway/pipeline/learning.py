@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from gateway.pipeline.checks import Checks, Flag
 from gateway.pipeline.columns import Floats, Ints
-from gateway.pipeline.plan import CENTERS, Plan
+from gateway.pipeline.groups import Groups, group_checks
+from gateway.pipeline.plan import CENTERS, FEWEST_GROUPS, Plan
 from gateway.pipeline.state import CenterMode, States, fresh
 from gateway.registry.model import Center
 
@@ -65,21 +66,22 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
     declared = plan.sigma[checks.channel]
     rounding = checks.rounding
     sigma = np.where(np.isnan(declared), np.nan, np.maximum(declared, rounding))
-    settled_from = _learn_units(plan, checks, rows, starts, ends, unit_state)
+    groups = group_checks(plan, checks, rows, starts, ends, unit_state)
+    settled_from = _learn_units(plan, checks, rows, starts, ends, unit_state, groups)
 
     counts = ends - starts
     unit = np.repeat(np.arange(len(starts)), counts)
     position = np.arange(len(rows)) - starts[unit] if len(rows) else np.zeros(0, np.int64)
-    unit_state["n"] = before + counts
+    unit_state["n"] = before + counts - groups.held
     learned = np.isnan(declared[rows])
     ready = position >= settled_from[unit]
     mine = np.where(ready & learned, np.maximum(unit_state["sigma"][unit], rounding[rows]), sigma[rows])
     sigma[rows] = mine
     _sigma_beside(plan, states, checks, rows, unit, position, settled_from, unit_state, sigma)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z_rows = (checks.residual[rows] - unit_state["centre"][unit]) / mine
+        z_rows = (groups.mean - unit_state["centre"][unit]) * np.sqrt(groups.size) / mine
     z = np.full(n, np.nan)
-    z[rows] = np.where(ready & (mine > 0.0), z_rows, np.nan)
+    z[rows] = np.where(ready & groups.last & (mine > 0.0), z_rows, np.nan)
     checks.flags[rows[~ready]] |= Flag.LEARNING
     young = before[unit] + position + 1 < PROVISIONAL_CHECKS
     provisional = np.zeros(n, np.bool_)
@@ -141,52 +143,68 @@ def _early_mode(mode: Ints) -> npt.NDArray[np.int8]:
     return np.where(mode == CenterMode.CERTIFICATE, mode, CenterMode.LEARNED).astype(np.int8)
 
 
-def _learn_units(plan: Plan, checks: Checks, rows: Ints, starts: Ints, ends: Ints, unit_state: States) -> Ints:
+def _learn_units(
+    plan: Plan, checks: Checks, rows: Ints, starts: Ints, ends: Ints, unit_state: States, groups: Groups
+) -> Ints:
     """Take the checks of unsettled units one by one; return, per unit, the position from which z is known."""
     settled_from = np.zeros(len(starts), np.int64)
     channel = checks.channel[rows[starts]] if len(starts) else np.zeros(0, np.int64)
     known = ~np.isnan(plan.sigma[channel]) | (unit_state["sigma"] > 0.0)
-    centred = (unit_state["mode"] == CenterMode.CERTIFICATE) | (
-        (unit_state["mode"] == CenterMode.LEARNED) & (unit_state["n"] >= plan.learn[channel])
-    )
+    centred = (unit_state["mode"] == CenterMode.CERTIFICATE) | (unit_state["settled"] > 0)
     for u in np.flatnonzero(~(known & centred)).tolist():
-        settled_from[u] = _learn_unit(plan, checks, rows[starts[u] : ends[u]], unit_state[u : u + 1])
+        stretch = range(int(starts[u]), int(ends[u]))
+        settled_from[u] = _learn_unit(plan, checks, rows, stretch, groups, bool(groups.held[u]), unit_state[u : u + 1])
     return settled_from
 
 
-def _learn_unit(plan: Plan, checks: Checks, rows: Ints, state: States) -> int:
-    """Learn from these checks until σ and centre are settled; return how many it took. Changes `state` (one row)."""
-    channel = int(checks.channel[rows[0]])
+def _learn_unit(
+    plan: Plan, checks: Checks, rows: Ints, stretch: range, groups: Groups, held: bool, state: States
+) -> int:
+    """Learn from these checks until σ and centre are settled; return how many it took. Changes `state` (one row).
+
+    What is learned from is the mean of a subgroup, weighted by its checks: σ² = Σ n(D̄ - D̄̄)²/(groups - 1), the mean
+    square between groups (one-way analysis of variance), so that z = (D̄ - D₀)·√n/σ; alone, a check is its own group.
+    """
+    channel = int(checks.channel[rows[stretch.start]])
     declared = float(plan.sigma[channel])
     wanted = CENTERS[int(plan.center[channel])]
     learn = int(plan.learn[channel])
+    alone = plan.subgroup_n[channel] == 1 and not plan.subgroup_ns[channel]
+    fewest = 1 if alone or not math.isnan(declared) else FEWEST_GROUPS
     n, mean, m2 = int(state["n"][0]), float(state["mean"][0]), float(state["m2"][0])
-    mode, sigma = int(state["mode"][0]), float(state["sigma"][0])
-    centre, offset = float(state["centre"][0]), int(state["offset"][0])
+    mode, sigma, count = int(state["mode"][0]), float(state["sigma"][0]), int(state["groups"][0])
+    centre, offset, settled = float(state["centre"][0]), int(state["offset"][0]), int(state["settled"][0])
     taken = 0
-    for row in rows.tolist():
+    for i in stretch:
+        row = int(rows[i])
         known = declared if not math.isnan(declared) else sigma
         if mode == CenterMode.UNDECIDED:
             mode = _mode(wanted, checks, row, known)
-        if known > 0.0 and (mode == CenterMode.CERTIFICATE or (mode == CenterMode.LEARNED and n >= learn)):
+        if known > 0.0 and (mode == CenterMode.CERTIFICATE or (mode == CenterMode.LEARNED and settled)):
             break
         taken += 1
+        if held and i == stretch.stop - 1:
+            break
         n += 1
-        residual = float(checks.residual[row])
+        if not groups.last[i]:
+            continue
+        count += 1
+        size, residual = float(groups.size[i]), float(groups.mean[i])
         delta = residual - mean
-        mean += delta / n
-        m2 += delta * (residual - mean)
-        if n < learn:
+        mean += delta * size / n
+        m2 += size * delta * (residual - mean)
+        if n < learn or count < fewest:
             continue
         if math.isnan(declared):
-            sigma = known = math.sqrt(m2 / (n - 1)) if n > 1 and m2 > 0.0 else max(float(checks.rounding[row]), 0.0)
+            rounding = float(checks.rounding[row])
+            sigma = known = math.sqrt(m2 / (count - 1)) if count > 1 and m2 > 0.0 else max(rounding, 0.0)
         if mode == CenterMode.UNDECIDED:
             mode = _mode(wanted, checks, row, known)
         if mode == CenterMode.LEARNED:
-            centre = mean
+            centre, settled = mean, 1
             offset = _significant(mean, known, n, checks, row)
     state["mean"], state["m2"], state["mode"], state["sigma"] = mean, m2, mode, sigma
-    state["centre"], state["offset"] = centre, offset
+    state["centre"], state["offset"], state["settled"], state["groups"] = centre, offset, settled, count
     return taken
 
 

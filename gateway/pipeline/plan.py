@@ -37,7 +37,10 @@ from gateway.registry.model import (
     Registry,
 )  # fmt: skip
 
-__all__ = ["FOREVER", "NEVER", "ChannelFacts", "Designed", "Epoch", "Plan", "Widen", "changed_from", "compile_plan"]
+__all__ = [
+    "FEWEST_GROUPS", "FOREVER", "NEVER", "ChannelFacts", "Designed", "Epoch", "Plan", "Widen", "changed_from",
+    "compile_plan", "phase_one_points",
+]  # fmt: skip
 
 NEVER = -(2**63)
 FOREVER = 2**63 - 1
@@ -101,6 +104,8 @@ class Plan:
     sigma: Floats
     center: npt.NDArray[np.int8]
     learn: Ints
+    subgroup_n: Ints
+    subgroup_ns: Ints
     timeout: Ints
     low: Floats
     high: Floats
@@ -129,6 +134,9 @@ class Plan:
     def __len__(self) -> int:
         return len(self.facts)
 
+
+FEWEST_GROUPS = 5
+"""A σ of means of subgroups is learned from at least so many: with fewer it is hardly known at all."""
 
 AXES = tuple(Axis)
 DECISIONS = tuple(Decision)
@@ -260,6 +268,7 @@ def changed_from(before: str, after: str) -> int | None:
 def _settings_id(chosen: Mapping[str, Mapping[str, float]], channel: Channel) -> str:
     text = repr(sorted((k, sorted(v.items())) for k, v in chosen.items()))
     text += repr((channel.sigma, channel.resolution, channel.center, channel.learn, channel.subgroup_n))
+    text += "" if channel.subgroup_ns is None else repr(channel.subgroup_ns)
     return blake2b(text.encode(), digest_size=6).hexdigest()
 
 
@@ -342,6 +351,8 @@ def compile_plan(
         sigma=np.array([np.nan if c.sigma is None else float(c.sigma) for _, c in rows], np.float64),
         center=np.array([CENTERS.index(c.center) for _, c in rows], np.int8),
         learn=np.array([c.learn for _, c in rows], np.int64),
+        subgroup_n=np.array([c.subgroup_n for _, c in rows], np.int64),
+        subgroup_ns=np.array([c.subgroup_ns or 0 for _, c in rows], np.int64),
         timeout=np.array([FOREVER if c.timeout_ns is None else c.timeout_ns for _, c in rows], np.int64),
         low=np.array([-np.inf if c.range is None else float(c.range[0]) for _, c in rows], np.float64),
         high=np.array([np.inf if c.range is None else float(c.range[1]) for _, c in rows], np.float64),
@@ -417,7 +428,16 @@ def _provisional(epoch: Epoch, detector: Detector, channel: Channel, widen: Wide
     if channel.sigma is not None or detector.name not in epoch.charts:
         return _limit(epoch.charts, detector)
     settings = epoch.charts[detector.name]
-    return widen(detector, settings[detector.limit], settings, channel.learn)
+    return widen(detector, settings[detector.limit], settings, phase_one_points(channel))
+
+
+def phase_one_points(channel: Channel) -> int:
+    """Return from how many points (checks, or means of subgroups) σ and centre of a channel are learned."""
+    if channel.subgroup_ns is not None:
+        return FEWEST_GROUPS
+    if channel.subgroup_n == 1:
+        return channel.learn
+    return max(-(-channel.learn // channel.subgroup_n), FEWEST_GROUPS)
 
 
 def _limit(chosen: Mapping[str, Mapping[str, float]], detector: Detector) -> float:

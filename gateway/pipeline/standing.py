@@ -44,7 +44,7 @@ def channel_drift(plan: Plan, channel: int, state: Any) -> Drift:
         return Drift.DRIFTING
     unknown_sigma = np.isnan(plan.sigma[channel]) and not float(state["sigma"]) > 0.0
     mode = int(state["mode"])
-    centring = mode == CenterMode.LEARNED and int(state["n"]) < int(plan.learn[channel])
+    centring = mode == CenterMode.LEARNED and not int(state["settled"])
     if unknown_sigma or centring or mode == CenterMode.UNDECIDED:
         return Drift.LEARNING
     return Drift.SUSPECTED if float(state["nearness"]) > SUSPECTED else Drift.STABLE

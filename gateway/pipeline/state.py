@@ -11,9 +11,9 @@ import numpy.typing as npt
 from gateway.alarms.conditions import CONDITION_DTYPE
 from gateway.drift.charts import chart_dtype, detectors
 
-__all__ = ["STATE_VERSION", "CenterMode", "States", "dump", "fresh", "load", "state_dtype"]
+__all__ = ["HELD", "STATE_VERSION", "CenterMode", "States", "dump", "fresh", "load", "state_dtype"]
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 NEVER = -(2**63)
 
 States = npt.NDArray[Any]
@@ -26,6 +26,11 @@ class CenterMode(IntEnum):
     CERTIFICATE = 1
     LEARNED = 2
 
+
+HELD = {"time": np.int64} | dict.fromkeys(
+    ("residual", "baseline_U", "baseline_k", "reference_u_error", "rounding", "resolution"), np.float64
+)
+"""What is kept of a check that waits for the next one (`gateway.pipeline.groups`), by its name in `Checks`."""
 
 _JUDGED = np.dtype(
     [
@@ -53,6 +58,14 @@ _JUDGED = np.dtype(
         ("margin_percent", np.float64),
         ("conformity", np.int8),
         ("nearness", np.float64),
+        ("settled", np.int8),  # D0 is settled
+        ("groups", np.int64),  # complete subgroups of the chapter
+        ("group_n", np.int64),  # the open subgroup: checks, sum of residuals, which, since when (ns)
+        ("group_sum", np.float64),
+        ("group_window", np.int64),
+        ("group_since", np.int64),
+        ("held", np.int8),  # the newest check waits for the next one to say whether its group ends
+        *((f"held_{name}", code) for name, code in HELD.items()),
     ]
 )
 

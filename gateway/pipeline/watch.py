@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ Wanted = npt.NDArray[np.int8]
 
 NO_OPINION = 9
 """This reading says nothing about this kind."""
+
+Before = Mapping[int, Sequence[tuple[AlarmKind, int, int]]]
+"""Channel (local) -> (kind, wanted level, time in ns) of a check that was held back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +112,13 @@ def apply_conditions(
     signals: Signals,
     check_wanted: Mapping[AlarmKind, Wanted],
     chapter_started: Mapping[int, str],
+    before: Before,
 ) -> list[Change]:
     """Step every condition through its channel's readings; `states` (one row per channel) are changed.
 
     `check_wanted` covers all readings, NO_OPINION where a reading is no judged check. `chapter_started` maps rows
-    at which a new chapter begins to its reason: conditions of charts fall there.
+    at which a new chapter begins to its reason: conditions of charts fall there. `before`: what checks before these
+    readings ask for only now.
     """
     wanted = {**_health_wanted(plan, c, signals), **check_wanted}
     busy = np.zeros(len(c), np.bool_)
@@ -121,6 +126,7 @@ def apply_conditions(
         busy |= (column > 0) & (column != NO_OPINION)
     busy |= signals.silence > 0
     asked = np.logical_or.reduceat(busy, firsts) if len(firsts) else np.zeros(0, np.bool_)
+    asked[list(before)] = True
     standing = {kind: states[f"{kind}_level"] > 0 for kind in RULES}
     interesting = np.logical_or.reduce([asked, *standing.values()])
     changes: list[Change] = []
@@ -129,9 +135,12 @@ def apply_conditions(
         kinds = [
             kind
             for kind in RULES
-            if standing[kind][local] or (asked[local] and _asks(kind, wanted, signals, rows.start, rows.stop))
+            if standing[kind][local]
+            or (asked[local] and _asks(kind, wanted, signals, rows.start, rows.stop))
+            or any(kind is earlier and want > 0 for earlier, want, _ in before.get(local, ()))
         ]
-        changes += _walk(plan, states, local, c, rows, signals, {k: wanted.get(k) for k in kinds}, chapter_started)
+        asking = {k: wanted.get(k) for k in kinds}
+        changes += _walk(plan, states, local, c, rows, signals, asking, chapter_started, before.get(local, ()))
     return changes
 
 
@@ -152,6 +161,7 @@ def _walk(  # noqa: C901  one pass over the readings, every condition in its tur
     signals: Signals,
     wanted: Mapping[AlarmKind, Wanted | None],
     chapter_started: Mapping[int, str],
+    before: Sequence[tuple[AlarmKind, int, int]],
 ) -> list[Change]:
     """Walk one channel's readings through those of its conditions that stand or are asked for."""
     state = states[local]
@@ -184,6 +194,9 @@ def _walk(  # noqa: C901  one pass over the readings, every condition in its tur
         if transition is not None:
             note(kind, transition, time, row, reason, was.since or conditions[kind].since)
 
+    for kind, want, time in before:
+        if kind in conditions and want != NO_OPINION and (want > 0 or conditions[kind].level):
+            move(kind, want, time, -1)
     for i, time in enumerate(times):
         row = rows.start + i
         if can_be_silent and silences[i] and not conditions[AlarmKind.SILENT].level:

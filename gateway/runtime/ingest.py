@@ -22,6 +22,7 @@ from gateway.ledger import quarantine, readings, states
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Quality, Reading, Refusal
 from gateway.pipeline.columns import Columns, Ints
+from gateway.pipeline.groups import group_start, reopens_group
 from gateway.pipeline.happenings import happen, reconcile
 from gateway.pipeline.intake import Settled, receive, settle
 from gateway.pipeline.judge import Judgement, judge, verdict_dtype
@@ -267,8 +268,9 @@ class Ingest:
         return done, moved
 
     def _needs_rerun(self, new: Columns, settled: Settled) -> npt.NDArray[np.bool_]:
-        """Return the readings that are not later than everything their channel was judged on."""
-        return (new.time <= self.states["time"][new.channel]) & ~settled.beyond
+        """Return the readings that are not later than everything their channel was judged on, or end its group."""
+        again = (new.time <= self.states["time"][new.channel]) | reopens_group(self.plan, self.states, new)
+        return again & ~settled.beyond
 
     def _context(self, connection: sqlite3.Connection, channel: int, epoch: int) -> int:
         number = self._contexts.get(epoch)
@@ -335,7 +337,8 @@ class Ingest:
         channel_id = int(self.ids[channel])
         earliest = int(new.time.min())
         states.forget_checkpoints(connection, channel_id, earliest)
-        known = states.checkpoint_before(connection, channel_id, earliest)
+        group = group_start(self.plan, self.states[channel], channel)
+        known = states.checkpoint_before(connection, channel_id, min(earliest, group))
         start, state = (NEVER, fresh(1)) if known is None else (known[0], load([known[1]]))
         old = readings.since(connection, channel, channel_id, start)
         joined = Columns.join([old.columns, new])

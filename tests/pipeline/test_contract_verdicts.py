@@ -348,7 +348,6 @@ def test_the_unit_of_a_reading_is_converted_exactly(tmp_path: Path) -> None:
 SUBGROUPS = scale(channel="sigma: 2 g, resolution: 0 g, center: certificate, subgroup: 4") + CERTIFICATE
 
 
-@pytest.mark.xfail(strict=True, reason="subgroups are not charted as one mean yet (CONTRACTS §4)")
 def test_charts_advance_on_the_last_check_of_a_subgroup(tmp_path: Path) -> None:
     errors = (0.001, 0.003, 0.002, 0.006, 0.0, 0.004, 0.002, 0.002)
     vs = replay_files(tmp_path, SUBGROUPS, [check(i, round(8 + e, 4)) for i, e in enumerate(errors)]).verdicts
