@@ -16,6 +16,7 @@ from gateway.app import make_router, plan_from, rule_packs, settings_of
 from gateway.ledger.store import Ledger, hold
 from gateway.runtime.announcer import Announcer
 from gateway.runtime.clock import now_ns
+from gateway.runtime.forwarding import forwarding
 from gateway.runtime.publisher import Publisher, PublisherSettings
 from gateway.runtime.rollup import rolling
 from gateway.runtime.service import Decoded, Service
@@ -39,7 +40,7 @@ async def run_gateway(config: Path | None) -> None:
     router = make_router(config, settings)
     mqtt = _mqtt_settings(settings)
     with hold(settings.data_dir):
-        async with Publisher(_publisher_settings(mqtt)) as publisher:
+        async with Publisher(_publisher_settings(mqtt)) as publisher, forwarding(settings, now_ns):
             source = MqttSource(mqtt, router.filters, now_ns, on_event=_log_event)
             announcer = Announcer(settings.site, publisher.publish)
 
