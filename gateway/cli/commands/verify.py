@@ -11,8 +11,10 @@ from gateway.cli.console import JsonFlag, note, progress, write, write_json, wri
 from gateway.cli.options import ConfigOption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from zoneinfo import ZoneInfo
 
+    from gateway.certified import JudgedCertificate
     from gateway.verifying import Verification
 
 START = Annotated[str | None, typer.Option("--from", help="RFC 3339 or a date in the site's zone; included.")]
@@ -29,6 +31,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Check that results are what their data and rules make them.")
     app.add_typer(group, name="verify", epilog="Example: metergate verify verdicts")
     group.command("verdicts", epilog="Example: metergate verify verdicts scale-07 --from 2026-05-01")(verdicts)
+    group.command("certificates", epilog="Example: metergate verify certificates water-12 --json")(certificates)
 
 
 def verdicts(
@@ -142,3 +145,102 @@ def _moment(text: str | None, zone: ZoneInfo) -> int | None:
         return parse_date(text, zone) if len(text) == 10 and text[4] == "-" else parse_instant_file(text)
     except ValueError as error:
         raise WrongUse(f"{text}: {error}", remedy="write 2026-05-01 or 2026-05-01T08:00:00+07:00") from None
+
+
+def certificates(
+    device: Annotated[str | None, typer.Argument(help="Device id; without it all devices.")] = None,
+    config: ConfigOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Judge certificate points by the initial limits, one by one and together (one sign, weighted mean); exit 1 if an
+    instrument was left outside them."""
+    import difflib
+
+    from gateway.app import open_ledger, registry_of, rule_packs, settings_of
+    from gateway.certified import judge_certificates
+    from gateway.errors import WrongUse
+
+    settings = settings_of(config)
+    packs = rule_packs(config, settings)
+    with open_ledger(config) as ledger:
+        registry = registry_of(ledger, settings, packs)
+    if device is not None and device not in registry.devices:
+        near = difflib.get_close_matches(device, sorted(registry.devices), n=3)
+        remedy = f"did you mean {' or '.join(near)}?" if near else "see `metergate devices list`"
+        raise WrongUse(f"no device {device}", remedy=remedy)
+    found = judge_certificates(registry, packs, device)
+    if json:
+        write_json([_certificate(c) for c in found])
+    else:
+        _print_certificates(found)
+    if any(c.finding for c in found):
+        raise typer.Exit(1)
+
+
+def _certificate(judged: JudgedCertificate) -> dict[str, object]:
+    from gateway.metrology.instants import format_instant
+    from gateway.metrology.readings import power_factor_text
+
+    c = judged.certificate
+    return {
+        "certificate": c.id,
+        "phase": c.phase.value,
+        "device": c.device,
+        "channel": c.channel,
+        "performed_at": format_instant(c.performed_at),
+        "rule_pack": judged.pack.reference,
+        "status": "verified" if judged.verified else "unverified",
+        "conforms": judged.conforms,
+        "points": [
+            {
+                "x": None if p.point.x is None else float(p.point.x),
+                "error": float(p.point.error),
+                "U": float(p.point.U),
+                "k": float(p.point.k),
+                "mpe": p.mpe,
+                "within": p.within,
+                "u_too_large": p.u_too_large,
+                "power_factor": None if p.point.power_factor is None else power_factor_text(p.point.power_factor),
+                "phase": p.point.phase,
+                "direction": p.point.direction,
+            }
+            for p in judged.points
+        ],
+        "rules": [
+            {
+                "rule": f.kind.value,
+                "holds": f.holds,
+                "points": f.points,
+                "value": f.value,
+                "limit": f.limit,
+                "status": "verified" if f.verified else "unverified",
+                "source": f.source,
+            }
+            for f in judged.findings
+        ],
+    }
+
+
+_WORDS = {True: "conforms", False: "does not conform", None: "cannot be told"}
+
+
+def _print_certificates(found: Sequence[JudgedCertificate]) -> None:
+    if not found:
+        note("no certificate with points belongs to a device under a rule pack")
+    for judged in found:
+        c = judged.certificate
+        status = "" if judged.verified else " (limits not all verified)"
+        about = f"{c.id} ({c.phase.value}) {c.device} {c.channel}"
+        write(f"{about}: {_WORDS[judged.conforms]}; {judged.pack.reference}{status}")
+        rows = [
+            (p.point.x, p.point.error, p.point.U, p.mpe, _YES[p.within], "U > MPE/3" if p.u_too_large else None)
+            for p in judged.points
+        ]
+        write_table(("x", "error", "U", "MPE", "within", "note"), rows)
+        for f in judged.findings:
+            figures = "" if f.value is None else f": {f.value:g} %, limit {f.limit:g} %"
+            write(f"{f.kind.value.replace('_', ' ')} over {f.points} points: {_YES[f.holds]}{figures}")
+        write()
+
+
+_YES = {True: "yes", False: "no", None: "unknown"}
