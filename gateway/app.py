@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from gateway.errors import Refused, WrongUse
+from gateway.errors import Mistake, Refused, WrongUse
 from gateway.ledger.store import Ledger, hold
 from gateway.settings import Settings, config_folder, load
 from gateway.shipped import shipped_texts
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.metrology.rulepacks import RulePacks
     from gateway.pipeline.plan import Plan
     from gateway.registry.canonical import Change
+    from gateway.registry.dcc_binding import DccBinding
     from gateway.registry.model import Registry
     from gateway.registry.specs import Specs
     from gateway.runtime.ingest import Ingest
@@ -130,20 +131,39 @@ class Applied:
     changes: tuple[Change, ...]
     superseded: Mapping[tuple[str, str], tuple[int, int]]
     amended: int = 0
+    refused: tuple[Mistake, ...] = ()
 
 
-def apply(config: Path | None, paths: Sequence[Path], *, dry_run: bool, now: int) -> Applied:
+def apply(
+    config: Path | None,
+    paths: Sequence[Path],
+    *,
+    dry_run: bool,
+    now: int,
+    dcc: DccBinding | None = None,
+    keep_going: bool = False,
+) -> Applied:
     """Put registry files into the ledger; idempotent. A running gateway takes them over within a second.
 
-    Raises Mistakes if any file has one, Refused if a certificate would change; then nothing is applied.
+    Raises Mistakes if any file has one, Refused if a certificate would change; then nothing is applied. With
+    `keep_going` what is sound is applied, and the mistakes of the rest are `refused`.
     """
-    from gateway.registry.files import read_registry
+    from gateway.registry.build import build
+    from gateway.registry.files import read_registry, registry_files
+    from gateway.registry.sound import sound_part
 
     settings = settings_of(config)
     packs = rule_packs(config, settings)
-    specs = read_registry(paths)
+    files = registry_files(paths)
     with Ledger.open(settings.data_dir) as ledger:
-        return apply_specs(ledger, settings, packs, specs, now, dry_run=dry_run)
+        known = _stored_specs(ledger)
+        specs, refused = read_registry(files, known=known, dcc=dcc), list[Mistake]()
+        if keep_going:
+            specs, refused = sound_part(
+                specs, known, lambda some: build(some, zone=settings.zone, packs=packs, known=known)
+            )
+        applied = apply_specs(ledger, settings, packs, specs, now, dry_run=dry_run)
+    return replace(applied, refused=tuple(refused))
 
 
 def apply_specs(

@@ -40,6 +40,7 @@ class Role(StrEnum):
     CORRECTION = "correction"
     U = "U"
     K = "k"
+    X = "x"
 
 
 _REF_TYPES = {

@@ -9,7 +9,8 @@ Files `config/dcc/*.yaml`, any of two lists:
       - {identification: "TR 486", device: scale-07, channel: mass}
 
 A column is named in any of its languages, or by its place (`#2`). `columns` has `reference` and `indication`, or one of
-them with `error` or `correction`; `U` and `k` where they are columns of their own.
+them with `error` or `correction`; `U` and `k` where they are columns of their own; `x` where the error is over
+something else than the reference, such as the flow.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class ColumnsSpec(Written):
     correction: Text | None = None
     U: Text | None = None
     k: Text | None = None
+    x: Text | None = None
 
     @model_validator(mode="after")
     def _sane(self) -> Self:

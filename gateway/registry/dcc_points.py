@@ -20,7 +20,7 @@ from gateway.registry.dcc_values import DccError, Numbers, converted
 from gateway.registry.dcc_xml import Node
 from gateway.registry.model import Phase
 
-__all__ = ["CalibratedPoint", "Points", "points_of"]
+__all__ = ["CalibratedPoint", "Other", "Points", "points_of"]
 
 Names = Mapping[Role, str]
 """Which column has which role, by its name in any language or as `#2`."""
@@ -29,11 +29,21 @@ _CORRECTION_WORDS = ("correction", "korrektion", "korrektur", "correção", "cor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Other:
+    """What another column says at a point: a flow, a current, a temperature; `role` is x where a mapping says so."""
+
+    name: str
+    role: Role | None
+    value: Decimal | None
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibratedPoint:
     """One point: `reference` and `indication` in `x_unit`, `error` and `U` in `unit`; None where the file has NaN.
 
     `error` is None too where a sensor's table has no error (an indication of another dimension). `k` None: the file
-    states a relative uncertainty without a coverage factor.
+    states a relative uncertainty without a coverage factor. `others` are the columns without such a role.
     """
 
     phase: Phase
@@ -46,6 +56,7 @@ class CalibratedPoint:
     x_unit: str
     place: Node
     table: str
+    others: tuple[Other, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +183,23 @@ class _Table:
         U, k = self._uncertainty(error, indication, relative=relative)
         self._check_sign(error, reference, indication, relative=relative)
         return [
-            self._point(i, error, U, k, reference, indication, anchor.unit, relative=relative) for i in range(count)
+            self._point(i, count, error, U, k, reference, indication, anchor.unit, relative=relative)
+            for i in range(count)
         ]
+
+    def _others(self, i: int, count: int) -> tuple[Other, ...]:
+        """Return what the columns without a role, or with that of x, say at a point."""
+        taken = {id(c) for role, c in self.roles.items() if role is not Role.X}
+        given = self.roles.get(Role.X)
+        found = []
+        for column in self.table.columns:
+            role = Role.X if column is given else None
+            numbers = next((n for n in column.numbers if len(n.values) in {1, count}), None)
+            if id(column) in taken or numbers is None:
+                continue
+            value = numbers.values[i if len(numbers.values) > 1 else 0]
+            found.append(Other(name=column.name, role=role, value=value, unit=numbers.unit))
+        return tuple(found)
 
     def _preferred(self, column: Column) -> Numbers:
         """Return the alternative of a hybrid that states the uncertainty, else the first."""
@@ -231,6 +257,7 @@ class _Table:
                     x_unit=anchor.unit,
                     place=indication.place,
                     table=self.table.name,
+                    others=self._others(i, len(reference.values)),
                 )
             )
         return found
@@ -287,6 +314,7 @@ class _Table:
     def _point(
         self,
         i: int,
+        count: int,
         error: Numbers,
         U: Sequence[Decimal | None],
         k: Sequence[Decimal | None],
@@ -314,6 +342,7 @@ class _Table:
             x_unit=x_unit,
             place=error.place,
             table=self.table.name,
+            others=self._others(i, count),
         )
 
 

@@ -33,19 +33,20 @@ _NUMBERS = (
     "|si:constant=constant|si:realListXMLList=reals|si:complexListXMLList=complexes"
 )
 _UNIVARIATE = "expandedUnc=expanded|coverageInterval=interval|measurementUncertaintyUnivariate=univariate"
+_ROOT = "administrativeData=admin! measurementResults=rings! comment=any document=blob ds:Signature=any+"
 _REGION = "ellipsoidalRegion=region|rectangularRegion=region"
 _STAMPS = "label quantityTypeQUDT dateTime significantDigit"
 
 _DCC: Mapping[str, str] = {
-    "certificate": "administrativeData=admin! measurementResults=results! comment=any document=blob ds:Signature=any+",
+    "certificate": _ROOT,
     "admin": "dccSoftware=softwares refTypeDefinitions=reftypes coreData=core! items=items! calibrationLaboratory=lab!"
     " respPersons=persons customer=contact statements=statements",
     "softwares": "software=software+",
     "software": "name=text release type description=rich+",
     "reftypes": "refTypeDefinition=reftype+",
     "reftype": "name=text description=rich namespace link release value procedure",
-    "core": "countryCodeISO3166_1 usedLangCodeISO639_1+ mandatoryLangCodeISO639_1+ uniqueIdentifier! identifications=ids"
-    " receiptDate beginPerformanceDate! endPerformanceDate! performanceLocation issueDate"
+    "core": "countryCodeISO3166_1 usedLangCodeISO639_1+ mandatoryLangCodeISO639_1+ uniqueIdentifier!"
+    " identifications=ids receiptDate beginPerformanceDate! endPerformanceDate! performanceLocation issueDate"
     " reportAmendedSubstituted=amended previousReport=hash",
     "amended": "typeOfChange replacedUniqueIdentifier",
     "class": "reference classID link",
@@ -64,7 +65,7 @@ _DCC: Mapping[str, str] = {
     "statement": "name=text description=rich countryCodeISO3166_1+ convention traceable norm+ reference+ link+"
     " declaration=rich valid|validXMLList date period respAuthority=contact conformity|conformityXMLList data=data"
     " nonSIDefinition nonSIUnit location=location refId",
-    "results": f"{_CONTEXT} measurementResult=result+",
+    "rings": f"{_CONTEXT} measurementResult=result+",
     "result": f"name=text description=rich {_CONTEXT} results=resultlist!",
     "resultlist": "result=outcome+",
     "outcome": "name=text description=rich data=data!",

@@ -1,4 +1,4 @@
-"""Registry files and folders, read: `*.yaml` and `*.yml` with any of the lists, `*.csv` with certificates."""
+"""Registry files and folders, read: `*.yaml` and `*.yml` with any of the lists, `*.csv`, `*.xml` with certificates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import reduce
 from operator import add
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from gateway.errors import Mistake, Mistakes, WrongUse
@@ -16,18 +17,36 @@ from gateway.registry.textfile import read_text
 from gateway.registry.texts import parse_registry
 from gateway.shipped import shipped_texts
 
+if TYPE_CHECKING:
+    from gateway.registry.dcc_binding import DccBinding
+
 __all__ = ["read_registry", "read_rule_packs", "registry_files"]
 
-SUFFIXES = (".yaml", ".yml", ".csv")
+SUFFIXES = (".yaml", ".yml", ".csv", ".xml")
 
 
-def read_registry(paths: Iterable[Path]) -> Specs:
-    """Return the specs in files and folders (below them too), files in the order of their names.
+def read_registry(paths: Iterable[Path], *, known: Specs | None = None, dcc: DccBinding | None = None) -> Specs:
+    """Return the specs in files and folders (below them too), files in the order of their names, DCC XML last.
 
     Mistakes are part of the result: `build` raises them, together with its own. WrongUse when a path is missing, holds
-    no registry file, or is of another format.
+    no registry file, or is of another format. A DCC is bound to one of the devices read or `known`.
     """
-    return reduce(add, (_read(path) for path in registry_files(paths)), Specs())
+    files = registry_files(paths)
+    specs = reduce(add, (_read(path) for path in files if not _is_xml(path)), Specs())
+    certificates = [path for path in files if _is_xml(path)]
+    return specs if not certificates else specs + _read_dccs(certificates, specs, known or Specs(), dcc)
+
+
+def _is_xml(path: Path) -> bool:
+    return path.suffix.lower() == ".xml"
+
+
+def _read_dccs(paths: Iterable[Path], specs: Specs, known: Specs, dcc: DccBinding | None) -> Specs:
+    from gateway.registry.dcc_binding import DccBinding, bind_dcc
+
+    devices = {e.spec.id: e for e in (*known.devices, *specs.devices)}
+    how = dcc or DccBinding()
+    return reduce(add, (bind_dcc(path, list(devices.values()), how) for path in paths), Specs())
 
 
 def registry_files(paths: Iterable[Path]) -> list[Path]:
@@ -45,8 +64,6 @@ def _files(path: Path) -> Iterator[Path]:
         yield from found
     elif not path.exists():
         raise WrongUse(f"{path} does not exist", remedy="name a registry file or folder, such as config/devices")
-    elif path.suffix.lower() == ".xml":
-        raise WrongUse(f"{path}: DCC XML is not read yet", remedy="write the certificate as YAML or CSV")
     elif path.suffix.lower() not in SUFFIXES:
         raise WrongUse(f"{path} is no registry file", remedy=f"registry files end in {', '.join(SUFFIXES)}")
     else:

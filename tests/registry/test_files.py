@@ -80,7 +80,7 @@ def test_a_file_that_is_not_utf8_is_a_mistake_with_its_line(tmp_path: Path) -> N
     ]
 
 
-@pytest.mark.parametrize("name", ["missing.yaml", "x.xml", "x.pdf", "empty"])
+@pytest.mark.parametrize("name", ["missing.yaml", "missing.xml", "x.pdf", "empty"])
 def test_a_path_that_holds_no_registry_is_wrong_use(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     if name.startswith("x."):

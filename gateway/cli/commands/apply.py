@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.console import JsonFlag, note, write, write_json
+from gateway.cli.dcc_options import (
+    ColumnOption,
+    RememberOption,
+    Said,
+    SignOption,
+    TrustOption,
+    binding_of,
+    remember_said,
+)
 from gateway.cli.options import ConfigOption
 
 if TYPE_CHECKING:
@@ -20,8 +29,19 @@ def register(app: typer.Typer) -> None:
 
 
 def apply(
-    paths: Annotated[list[Path], typer.Argument(help="Registry files (YAML, CSV) or folders of them.")],
+    paths: Annotated[list[Path], typer.Argument(help="Registry files (YAML, CSV, DCC XML) or folders of them.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Apply what is sound, refuse the rest (exit code 1).")
+    ] = False,
+    device: Annotated[str | None, typer.Option("--device", help="DCC XML: the device it is of.")] = None,
+    channel: Annotated[str | None, typer.Option("--channel", help="DCC XML: the channel of the device.")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="DCC XML: the table with the errors.")] = None,
+    number: Annotated[str | None, typer.Option("--id", help="DCC XML: its id here, if not made of its number.")] = None,
+    column: ColumnOption = None,
+    sign: SignOption = None,
+    trust: TrustOption = None,
+    remember: RememberOption = False,
     config: ConfigOption = None,
     json: JsonFlag = False,
 ) -> None:
@@ -29,11 +49,19 @@ def apply(
     from gateway.app import apply as put_into_registry
     from gateway.runtime.clock import now_ns
 
-    applied = put_into_registry(config, paths, dry_run=dry_run, now=now_ns())
+    said = Said(device=device, channel=channel, table=table, number=number, column=column, sign=sign, trust=trust)
+    dcc = binding_of(paths, said, config)
+    applied = put_into_registry(config, paths, dry_run=dry_run, now=now_ns(), dcc=dcc, keep_going=keep_going)
     if json:
         write_json(_record(applied, dry_run))
     else:
         _tell(applied, dry_run)
+    if remember and not dry_run:
+        note(remember_said(paths, said, config))
+    for mistake in applied.refused:
+        note(str(mistake))
+    if applied.refused:
+        raise typer.Exit(1)
 
 
 def _record(applied: Applied, dry_run: bool) -> dict[str, object]:
@@ -52,6 +80,10 @@ def _record(applied: Applied, dry_run: bool) -> dict[str, object]:
         "superseded": [
             {"device": d, "channel": c, "from": _from(since), "verdicts": n}
             for (d, c), (since, n) in applied.superseded.items()
+        ],
+        "refused": [
+            {"file": m.file, "line": m.line, "key": m.key, "message": m.message}
+            for m in sorted(applied.refused, key=str)
         ],
     }
 

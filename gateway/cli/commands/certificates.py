@@ -17,6 +17,7 @@ from gateway.cli.dcc_options import (
     mapping_folder,
     mappings_of,
     sign_of,
+    utc_now,
 )
 from gateway.cli.options import ConfigOption
 from gateway.errors import WrongUse
@@ -108,19 +109,16 @@ def _dcc_reading(
     """Return how to read DCC XML; None for other files, which need none of its libraries."""
     if file.suffix.lower() != ".xml" or not file.is_file():
         return None
-    from datetime import UTC, datetime
-
     from gateway.registry.dcc_mapping import columns_said
     from gateway.registry.dcc_signature import trusted_certificates
     from gateway.registry.reading_certificates import DccReading
-    from gateway.runtime.clock import now_ns
 
     return DccReading(
         said=columns_said(column or ()),
         remembered=mappings_of(config),
         sign=sign_of(sign),
         trusted=trusted_certificates(trust or ()),
-        now=datetime.fromtimestamp(now_ns() // 10**9, UTC),
+        now=utc_now(),
     )
 
 

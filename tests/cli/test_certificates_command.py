@@ -1,0 +1,205 @@
+"""`metergate certificates` and DCC XML through `apply` (CONTRACTS §2, §5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.cli.support import DEVICES, Site
+from tests.registry.dccs import ERROR, INDICATION, REFERENCE, TABLE, VERSIONS, dcc
+
+WITH_SERIAL = DEVICES.replace("kind: weighing", 'kind: weighing\n    serial: "A1234"')
+KG = (
+    replace(REFERENCE, alternatives=[("5 10", r"\kilogram")]),
+    replace(INDICATION, alternatives=[("5.0012 10.0020", r"\kilogram")]),
+    replace(ERROR, alternatives=[("1.2 2.0", r"\gram")], U="0.2"),
+)
+
+
+def certificates(site: Site) -> list[Any]:
+    return list(site.do("certificates", "list", "--json").document())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_dcc_is_read_as_one_document(site: Site, version: str) -> None:
+    site.write("c.xml", dcc(version, KG, as_found=KG))
+    found = site.do("certificates", "read", "c.xml", "--json").document()
+    assert list(found) == [
+        "schema", "id", "serial", "laboratory", "performed_at", "valid_to", "points", "conformity", "signature",
+    ]  # fmt: skip
+    assert (found["schema"], found["id"], found["serial"]) == (version, "3681-26 (YB)", "A1234")
+    assert (found["performed_at"], found["valid_to"]) == ("2026-03-01T17:00:00Z", "2027-03-01T17:00:00Z")
+    assert found["signature"] == "none"
+    assert [p["phase"] for p in found["points"]] == ["as_found", "as_found", "as_left", "as_left"]
+    assert found["points"][2] == {
+        "phase": "as_left", "x": 5.0, "x_unit": "kg", "indication": 5.0012, "error": 0.0012, "U": 0.0002, "k": 2.0,
+        "unit": "kg",
+    }  # fmt: skip
+
+
+def test_a_period_dates_the_next_calibration(site: Site) -> None:
+    site.write("c.xml", dcc(end="2026-03-31", recalibration="<dcc:period>P1Y6M</dcc:period>"))
+    assert site.do("certificates", "read", "c.xml", "--json").document()["valid_to"] == "2027-09-29T17:00:00Z"
+
+
+def test_a_refused_file_is_exit_one_with_line_and_element(site: Site) -> None:
+    xml = dcc().replace("<dcc:list>", "<dcc:list><dcc:lost/>")
+    site.write("c.xml", xml)
+    refused = site.do("certificates", "read", "c.xml", "--json", code=1)
+    line = xml[: xml.index("<dcc:lost")].count("\n") + 1
+    assert refused.err.startswith(f"c.xml:{line}: ")
+    assert "dcc:lost: does not belong" in refused.err
+    assert refused.out == ""
+
+
+def test_a_file_without_ref_types_says_its_columns_and_remembers_them(site: Site) -> None:
+    site.write("c.xml", dcc(table=[replace(q, ref_type=None) for q in TABLE]))
+    told = site.do("certificates", "read", "c.xml", "--json")
+    assert told.document()["points"] == []
+    assert "#1 'Reference value', #2 'Indication', #3 'Error'" in told.err
+    columns = ("--column", "reference=#1", "--column", "indication=Indication", "--column", "error=error")
+    said = site.do("certificates", "read", "c.xml", "--json", *columns, "--remember")
+    assert [p["error"] for p in said.document()["points"]] == [0.4, 1.2, 2.0]
+    again = site.do("certificates", "read", "c.xml", "--json")
+    assert again.document() == said.document()
+    other = dcc(table=[replace(q, ref_type=None) for q in TABLE], laboratory="Another")
+    site.write("d.xml", other)
+    assert site.do("certificates", "read", "d.xml", "--json").document()["points"] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--column", "errors=Error"),
+        ("--column", "error"),
+        ("--column", "error=Error"),
+        ("--column", "reference=#1", "--column", "error=#2", "--column", "correction=#3"),
+        ("--sign", "plus"),
+        ("--trust", "missing.pem"),
+        ("--trust", "devices.yaml"),
+    ],
+)
+def test_what_is_said_wrongly_of_a_dcc_is_exit_two(site: Site, wrong: tuple[str, ...]) -> None:
+    site.write("c.xml", dcc())
+    assert site.do("certificates", "read", "c.xml", *wrong, code=2).err.count("\n") == 1
+
+
+def test_a_dcc_is_applied_to_the_device_of_its_serial_number(site: Site) -> None:
+    site.write("devices.yaml", WITH_SERIAL)
+    site.do("apply", "devices.yaml")
+    site.write("c.xml", dcc(table=KG, as_found=KG))
+    assert len(site.do("apply", "c.xml", "--json").document()["changes"]) == 2
+    assert {c["action"] for c in site.do("apply", "c.xml", "--json").document()["changes"]} == {"unchanged"}
+    assert [(c["id"], c["phase"], c["device"], c["channel"], c["points"]) for c in certificates(site)] == [
+        ("3681-26-yb", "as_found", "scale-07", "mass", 2),
+        ("3681-26-yb", "as_left", "scale-07", "mass", 2),
+    ]
+    site.write("c.xml", dcc(table=(KG[0], replace(KG[2], alternatives=[("1.3 2.0", r"\gram")]))))
+    assert "never changes" in site.do("apply", "c.xml", code=1).err
+
+
+def test_a_dcc_and_its_yaml_judge_alike(site: Site) -> None:
+    site.write("devices.yaml", WITH_SERIAL)
+    site.do("apply", "devices.yaml", "certificates.yaml")
+    site.write("c.xml", dcc(table=KG, number="3681-26", recalibration="<dcc:period>P1Y</dcc:period>"))
+    changes = site.do("apply", "c.xml", "--dry-run", "--id", "3681-26-x", "--json").document()["changes"]
+    assert [c["action"] for c in changes] == ["added"]
+    read = [site.do("certificates", "read", f, "--json").document()["points"] for f in ("c.xml", "certificates.yaml")]
+    assert read[0] == read[1]
+
+
+def test_what_does_not_settle_the_device_is_refused_with_the_option_that_does(site: Site) -> None:
+    site.do("apply", "devices.yaml")
+    site.write("c.xml", dcc(table=KG))
+    assert "(A1234); say --device" in site.do("apply", "c.xml", code=2).err
+    site.do("apply", "c.xml", "--device", "scale-07", "--remember")
+    assert [c["device"] for c in certificates(site)] == ["scale-07"]
+    site.write("d.xml", dcc(table=KG, number="3682-26", end="2026-04-02"))
+    site.do("apply", "d.xml")
+    assert [c["device"] for c in certificates(site)] == ["scale-07", "scale-07"]
+    assert "one DCC XML file" in site.do("apply", "c.xml", "d.xml", "--device", "scale-07", code=2).err
+    site.write("e.xml", dcc(table=TABLE, number="3683-26").replace(r"\gram", r"\kelvin"))
+    assert "fit (mass); say --channel" in site.do("apply", "e.xml", "--device", "scale-07", code=2).err
+
+
+RELATIVE = """\
+devices:
+  - id: meter-09
+    kind: water
+    serial: A1234
+    rule_pack: none
+    channels: {volume: {unit: L, type: run}}
+"""
+
+
+def test_a_flow_is_the_axis_of_a_water_meter(site: Site) -> None:
+    site.write("devices.yaml", RELATIVE)
+    site.do("apply", "devices.yaml")
+    flow = replace(REFERENCE, name="Q", ref_type=None, alternatives=[("2.5 0.025", r"\metre\tothe{3}\per\hour")])
+    litres = replace(REFERENCE, alternatives=[("100", r"\litre")])
+    error = replace(ERROR, alternatives=[("0.4 -1.2", r"\litre")], U="0.1")
+    site.write("c.xml", dcc(table=(flow, litres, error)))
+    site.do("apply", "c.xml")
+    site.write(
+        "same.csv",
+        "id,device,channel,performed_at,valid_to,laboratory,x,error,U,k\n"
+        "3681-26-yb,meter-09,volume,2026-03-02,2027-03-02,Trung tâm Kỹ thuật TĐC,2.5 m³/h,0.4 %,0.1 %,2\n"
+        "3681-26-yb,meter-09,volume,2026-03-02,2027-03-02,Trung tâm Kỹ thuật TĐC,0.025 m³/h,-1.2 %,0.1 %,2\n",
+    )
+    assert site.do("apply", "same.csv", "--json").document()["changes"][0]["action"] == "unchanged"
+
+
+BATCH = """\
+id,device,channel,performed_at,x,error,U,k
+good-1,scale-07,mass,2026-03-02,5 kg,1 g,0.2 g,2
+bad-1,scale-07,mass,2026-03-02,1 400 kg,1 g,0.2 g,2
+bad-2,scale-07,mass,2026-02-30,5 kg,1 g,0.2 g,2
+bad-3,scale-07,mass,2026-03-02,5 kg,1 g,,2
+bad-4,scale-07,mass,2026-03-02,5 kg,1 kWh,0.2 g,2
+bad-5,scale-99,mass,2026-03-02,5 kg,1 g,0.2 g,2
+good-2,scale-07,mass,2026-03-03,5 kg,1 g,0.2 g,2
+"""
+
+
+def test_the_rest_of_a_batch_is_unaffected_only_if_asked(site: Site) -> None:
+    site.do("apply", "devices.yaml")
+    site.write("batch.csv", BATCH)
+    site.write("good.xml", dcc(table=KG, serial="scale-07"))
+    site.write("bad.xml", dcc(table=KG, serial="scale-07", number="9").replace(">0.2<", "><"))
+    batch = ("batch.csv", "good.xml", "bad.xml")
+    refused = site.do("apply", *batch, code=2)
+    assert certificates(site) == []
+    for line in (3, 4, 5, 6, 7):
+        assert f"batch.csv:{line}: " in refused.err
+    kept = site.do("apply", *batch, "--keep-going", "--json", code=1)
+    assert [c["id"] for c in kept.document()["changes"]] == [
+        "good-1 (as_left)", "good-2 (as_left)", "3681-26-yb (as_left)",
+    ]  # fmt: skip
+    assert {(r["file"], r["line"]) for r in kept.document()["refused"] if r["file"] == "batch.csv"} == {
+        ("batch.csv", line) for line in (3, 4, 5, 6, 7)
+    }
+    assert "bad.xml:" in kept.err
+    assert len(certificates(site)) == 3
+    assert (
+        site.do("apply", "batch.csv", "--keep-going", "--json", code=1).document()["changes"][0]["action"]
+        == "unchanged"
+    )
+
+
+def test_a_broken_device_takes_its_certificates_along(site: Site) -> None:
+    site.write("devices.yaml", DEVICES.replace("sigma: 1.6 g", "sigma: 1.6 kWh"))
+    kept = site.do("apply", "devices.yaml", "certificates.yaml", "--keep-going", "--json", code=1).document()
+    assert [c["id"] for c in kept["changes"]] == ["meter-01"]
+    assert {r["key"] for r in kept["refused"]} == {"devices[0].channels.mass.sigma", "certificates[0].device"}
+    assert certificates(site) == []
+
+
+def test_a_contradiction_is_refused_and_the_rest_goes_on(site: Site) -> None:
+    site.apply()
+    site.write("batch.csv", BATCH.splitlines()[0] + "\n3681-26,scale-07,mass,2026-03-02,5 kg,9 g,1 g,2\n"
+               "new,scale-07,mass,2026-03-02,5 kg,1 g,1 g,2\n")  # fmt: skip
+    kept = site.do("apply", "batch.csv", "--keep-going", "--json", code=1).document()
+    assert [c["id"] for c in kept["changes"]] == ["new (as_left)"]
+    assert kept["refused"][0]["line"] == 2
