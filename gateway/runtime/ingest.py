@@ -39,7 +39,7 @@ CHECKPOINT_READINGS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What decoders made of some messages. `payload`, `topic`, `received_at` (ns): by message.
+    """What decoders made of some messages. `payload`, `topic`, `received_at` (ns): by message, numbered from `first`.
 
     `entry` is the quarantine entry that is run again: counted before, it is not counted twice.
     `recorded` readings may hold any time; `at` (ns) is the moment of receipt of live ones.
@@ -47,6 +47,7 @@ class Batch:
 
     readings: Sequence[Reading] = ()
     refused: Sequence[Refusal] = ()
+    first: int = 0
     received_at: Sequence[int] = ()
     topic: Sequence[str | None] = ()
     payload: Sequence[bytes] = ()
@@ -208,7 +209,7 @@ class Ingest:
         return Done(happenings=happenings, channels=frozenset(silent.tolist()))
 
     def _evidence(self, batch: Batch, refusal: Refusal) -> tuple[Refusal, int, str | None, bytes]:
-        i = refusal.source
+        i = refusal.source - batch.first
         payload = refusal.raw if refusal.raw is not None else (batch.payload[i] if i < len(batch.payload) else b"")
         if refusal.record is not None and refusal.raw is None:
             payload = _record(payload, refusal.record)
@@ -220,7 +221,7 @@ class Ingest:
         if not len(new):
             return Done(), None
         plan = self.plan
-        received = np.array(batch.received_at, np.int64)[settled.source]
+        received = np.array(batch.received_at, np.int64)[settled.source - batch.first]
         amend = np.isin(new.channel, new.channel[self._needs_rerun(new, settled)])
         plain = ~amend & ~settled.beyond
         happenings: list[Happening] = []

@@ -11,11 +11,12 @@ import ctypes
 import gc
 import logging
 import sqlite3
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from collectors import Message, Source
 from gateway.ledger.store import Checkpoints, Ledger
@@ -23,7 +24,7 @@ from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.plan import Plan
 from gateway.runtime.ingest import Batch, Done, Ingest
 
-__all__ = ["Announce", "Decode", "Decoded", "Service", "slices"]
+__all__ = ["Announce", "Decode", "Decoded", "Service", "Taken", "Waiting", "slices"]
 
 log = logging.getLogger("metergate")
 
@@ -31,7 +32,9 @@ T = TypeVar("T")
 
 SLICE_READINGS = 4000
 """So many readings at most are judged and committed at once."""
-TAKE_MESSAGES = 2000
+TAKE_MESSAGES = 500
+TAKE_READINGS = 1000
+"""So many at most are decoded at once, so that taking and committing overlap."""
 TICK_S = 1.0
 WATCH_S = 0.25
 CHECKPOINT_S = 0.5
@@ -50,6 +53,64 @@ class Decoded:
 
 Decode = Callable[[Message, int], Decoded]
 """(message, its index in the batch) -> readings and refusals; never raises."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Messages as taken from the source, numbered from `first`, and what the decoders made of them."""
+
+    messages: Sequence[Message]
+    first: int
+    readings: Sequence[Reading]
+    refused: Sequence[Refusal]
+
+
+class Waiting:
+    """What was taken and waits to be committed, in order; `room` readings make `put` wait. Left, it takes no more."""
+
+    def __init__(self, *, room: int) -> None:
+        self._room = room
+        self._taken: deque[Taken] = deque()
+        self._readings = 0
+        self._left = False
+        self._changed = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._left = True
+        self._changed.set()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._taken
+
+    async def put(self, taken: Taken) -> None:
+        """Add what was taken, then wait until there is room for more."""
+        self._taken.append(taken)
+        self._readings += len(taken.readings)
+        self._changed.set()
+        while self._readings >= self._room:
+            await self._wait()
+
+    async def next(self, readings: int) -> list[Taken]:
+        """Return what waits, up to so many readings and at least one batch; nothing at the end."""
+        while not (self._taken or self._left):
+            await self._wait()
+        found: list[Taken] = []
+        n = 0
+        while self._taken and (not found or n + len(self._taken[0].readings) <= readings):
+            found.append(self._taken.popleft())
+            n += len(found[-1].readings)
+        self._readings -= n
+        self._changed.set()
+        return found
+
+    async def _wait(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
 
 
 class OnLedger(Protocol):
@@ -162,20 +223,53 @@ class Service:
         return self.ingest
 
     async def _ingest(self, on_ledger: OnLedger, stop: asyncio.Event) -> None:
-        limit = TAKE_MESSAGES
-        while not stop.is_set():
-            messages = await self.source.take(limit, 0.1)
-            if messages is None:
-                return
-            if not messages:
-                self.fresh = True
-                continue
-            received = await self._durably(on_ledger, partial(self._commit, messages), stop)
-            if received is None:
-                return
-            await self.source.acknowledge(messages)
-            self.totals.messages += len(messages)
-            limit = max(1, min(TAKE_MESSAGES, SLICE_READINGS * len(messages) // max(received, 1) + 1))
+        """Take and decode on one side, judge and commit on the other: SQLite leaves the interpreter to the decoder."""
+        waiting = Waiting(room=SLICE_READINGS)
+        taking = asyncio.create_task(self._take(waiting, stop), name="take")
+        try:
+            while (taken := await waiting.next(SLICE_READINGS)) and await self._keep(taken, on_ledger, stop):
+                pass
+        finally:
+            if not taking.done():
+                taking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await taking
+
+    async def _take(self, waiting: Waiting, stop: asyncio.Event) -> None:
+        """Take and decode messages until `stop` or the end of the source, as far ahead as there is room."""
+        loop = asyncio.get_running_loop()
+        limit, number = TAKE_MESSAGES, 0
+        with ThreadPoolExecutor(1, thread_name_prefix="decode") as worker, waiting:
+            while not stop.is_set():
+                messages = await self.source.take(limit, 0.1)
+                if messages is None:
+                    return
+                if not messages:
+                    self.fresh = waiting.is_empty
+                    continue
+                taken = await loop.run_in_executor(worker, self._decode, messages, number)
+                number += len(messages)
+                limit = max(1, min(TAKE_MESSAGES, TAKE_READINGS * len(messages) // max(len(taken.readings), 1) + 1))
+                await waiting.put(taken)
+
+    def _decode(self, messages: Sequence[Message], first: int) -> Taken:
+        """Decode messages, numbered from `first`; on the decoder's thread."""
+        decoded = [self.decode(m, i) for i, m in enumerate(messages, start=first)]
+        return Taken(
+            messages=messages,
+            first=first,
+            readings=[r for d in decoded for r in d.readings],
+            refused=[r for d in decoded for r in d.refused],
+        )
+
+    async def _keep(self, taken: Sequence[Taken], on_ledger: OnLedger, stop: asyncio.Event) -> bool:
+        """Commit what was taken, and then acknowledge it as it was taken; False when it could not be done in time."""
+        if await self._durably(on_ledger, partial(self._commit, taken), stop) is None:
+            return False
+        for some in taken:
+            await self.source.acknowledge(some.messages)
+            self.totals.messages += len(some.messages)
+        return True
 
     async def _durably(self, on_ledger: OnLedger, work: Callable[[], T], stop: asyncio.Event) -> T | None:
         """Do the work until it is durable. A ledger that fails is opened anew: nothing is acknowledged meanwhile."""
@@ -206,19 +300,20 @@ class Service:
         except (sqlite3.Error, OSError) as error:
             log.error("the ledger cannot be opened: %s", error)
 
-    def _commit(self, messages: Sequence[Message]) -> int:
-        """Decode, judge and commit some messages; return how many readings they held."""
+    def _commit(self, taken: Sequence[Taken]) -> int:
+        """Judge and commit what was taken; return how many readings that was."""
         ingest, at = self._at_work, self.clock()
-        decoded = [self.decode(m, i) for i, m in enumerate(messages)]
-        readings = [r for d in decoded for r in d.readings]
+        readings = [r for some in taken for r in some.readings]
+        refused = [r for some in taken for r in some.refused]
+        messages = [m for some in taken for m in some.messages]
         self.fresh = at - max((r.time for r in readings), default=at) < FRESH_NS
-        refused = [r for d in decoded for r in d.refused]
         received_at = [m.received_at for m in messages]
         topic, payload = [m.topic for m in messages], [m.payload for m in messages]
         for i, part in enumerate(slices(readings, SLICE_READINGS)):
             batch = Batch(
                 readings=part,
                 refused=refused if i == 0 else (),
+                first=taken[0].first,
                 received_at=received_at,
                 topic=topic,
                 payload=payload,
