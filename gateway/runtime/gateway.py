@@ -20,6 +20,7 @@ from gateway.runtime.forwarding import forwarding
 from gateway.runtime.publisher import Publisher, PublisherSettings
 from gateway.runtime.rollup import rolling
 from gateway.runtime.service import Decoded, Service
+from gateway.runtime.watching import watching
 from gateway.settings import Settings
 
 __all__ = ["run_gateway"]
@@ -63,7 +64,8 @@ async def run_gateway(config: Path | None) -> None:
             log.info(
                 "site %s, ledger %s, broker %s", settings.site, settings.data_dir / "ledger.sqlite", settings.broker.url
             )
-            await _until_stopped(service, stop)
+            async with watching(settings, service, source):
+                await _until_stopped(service, stop)
             t = service.totals
             log.info(
                 "stopped: %d readings received, %d stored, %d duplicate, %d quarantined",
