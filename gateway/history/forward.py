@@ -50,6 +50,7 @@ class Parcel:
     lines: list[str]
     marks: list[tuple[str, int]]
     unencodable: list[Refused]
+    beginning: int = 0
 
 
 class Feed:
@@ -61,6 +62,7 @@ class Feed:
         ledger.connection.execute("PRAGMA synchronous = NORMAL")  # a cursor lost with the power only resends
         ledger.connection.execute("PRAGMA wal_autocheckpoint = 0")  # those who take readings keep the log short
         sent.aim(ledger, target)
+        self._beginning = sent.beginning(ledger.connection)
         self._planned = sent.cursors(ledger.connection)
         self._ways: list[Callable[[], Parcel | None]] = [self._alarms, self._new, self._amendments, self._behind]
         self._series = _Series(ledger, site)
@@ -68,19 +70,24 @@ class Feed:
 
     def next(self) -> Parcel | None:
         """Return what is to be sent next, taking turns between the streams; None: all is sent."""
+        beginning = sent.beginning(self.ledger.connection)
+        if beginning != self._beginning:
+            self._beginning, self._planned = beginning, sent.cursors(self.ledger.connection)
         for _ in range(len(self._ways)):
             way = self._ways.pop(0)
             self._ways.append(way)
             parcel = way()
             if parcel is not None:
                 self._planned[parcel.stream] = parcel.after
-                return parcel
+                return replace(parcel, beginning=beginning)
         return None
 
     def settle(self, parcel: Parcel, refused: Sequence[tuple[int, str]], at: int) -> None:
         """Note that a parcel is delivered, but for the lines `refused` (index, InfluxDB's words); `at` in ns."""
         points = [Refused(measurement=parcel.marks[i][0], id=parcel.marks[i][1], words=w) for i, w in refused]
         with self.ledger.transaction() as connection:
+            if sent.beginning(connection) != parcel.beginning:  # everything is to be sent again
+                return
             sent.put_cursor(connection, parcel.stream, parcel.after)
             sent.put_refused(connection, [*points, *parcel.unencodable], at)
 

@@ -17,6 +17,7 @@ __all__ = [
     "aim",
     "alarm_slots",
     "amended_after",
+    "beginning",
     "cursors",
     "forget_sent",
     "put_cursor",
@@ -60,15 +61,22 @@ def aim(ledger: Ledger, target: str) -> None:
     """Note where points go to; for another target everything is to be sent from the beginning."""
     if words(ledger.connection).get("target") != target:
         with ledger.transaction() as connection:
-            connection.execute("DELETE FROM forward_state")
             forget_sent(connection)
             put_words(connection, {"target": target})
 
 
 def forget_sent(connection: sqlite3.Connection) -> None:
     """Start again from the beginning: the same points are made, so nothing is doubled. In a transaction."""
-    connection.execute("DELETE FROM forward_cursor")
-    connection.execute("DELETE FROM forward_poison")
+    number = beginning(connection) + 1
+    for table in ("forward_cursor", "forward_poison", "forward_state"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608  constants only
+    put_words(connection, {"beginning": number})
+
+
+def beginning(connection: sqlite3.Connection) -> int:
+    """Return how often sending has begun anew; a cursor counts only within its own."""
+    row = connection.execute("SELECT value FROM forward_state WHERE key = 'beginning'").fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def cursors(connection: sqlite3.Connection) -> dict[str, Cursor]:
