@@ -6,7 +6,8 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import lru_cache
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -74,17 +75,35 @@ def add_readings(
 
 
 def insert_rows(connection: sqlite3.Connection, table: str, columns: Mapping[str, Sequence[object]]) -> None:
-    """Insert rows given by column, in order. Only the columns named are bound, and `TOGETHER` rows are one statement:
-    the interpreter is free while SQLite works, and is not asked back for every row."""
-    names = ", ".join(columns)
-    one = f"({', '.join('?' * len(columns))})"
-    insert = f"INSERT INTO {table} ({names}) VALUES "  # noqa: S608  constants only
-    rows = list(zip(*columns.values(), strict=True))
-    whole = len(rows) - len(rows) % TOGETHER
-    many = insert + ", ".join([one] * TOGETHER)
+    """Insert rows given by column, in order.
+
+    `TOGETHER` rows are one statement, and what is the same in all of them is bound once: the interpreter is free while
+    SQLite works, and most of what a batch says (its channel, boot, moment of receipt) it says of every row.
+    """
+    names = tuple(columns)
+    total = len(columns[names[0]])
+    whole = total - total % TOGETHER
     for start in range(0, whole, TOGETHER):
-        connection.execute(many, list(chain.from_iterable(rows[start : start + TOGETHER])))
-    connection.executemany(insert + one, rows[whole:])
+        parts = [column[start : start + TOGETHER] for column in columns.values()]
+        same = tuple(part.count(part[0]) == TOGETHER for part in parts)
+        values = [part[0] for part, once in zip(parts, same, strict=True) if once]
+        differing = zip(*(part for part, once in zip(parts, same, strict=True) if not once), strict=True)
+        values.extend(chain.from_iterable(differing))
+        connection.execute(_insert(table, names, same), values)
+    rest = zip(*(column[whole:] for column in columns.values()), strict=True)
+    connection.executemany(_insert(table, names, None), rest)
+
+
+@lru_cache(maxsize=256)
+def _insert(table: str, names: tuple[str, ...], same: tuple[bool, ...] | None) -> str:
+    """Return the statement for one row, or for `TOGETHER` rows: first what is the `same` in all, then row by row."""
+    insert = f"INSERT INTO {table} ({', '.join(names)}) VALUES "  # noqa: S608  constants only
+    if same is None:
+        return f"{insert}({', '.join('?' * len(names))})"
+    once, number = count(1), count(sum(same) + 1)
+    fixed = [f"?{next(once)}" if constant else "" for constant in same]
+    rows = (", ".join(place or f"?{next(number)}" for place in fixed) for _ in range(TOGETHER))
+    return insert + ", ".join(f"({row})" for row in rows)
 
 
 def _says_something(column: npt.NDArray[Any]) -> bool:
