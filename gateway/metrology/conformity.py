@@ -62,10 +62,16 @@ def expanded_uncertainty(reference_u: Floats, sigma: Floats) -> Floats:
     return 2.0 * np.sqrt(half * half + sigma * sigma)
 
 
-def en_score(first: Floats, first_U: Floats, second: Floats, second_U: Floats) -> Floats:
-    """Return En = (x1 - x2)/√(U1² + U2²), expanded uncertainties; |En| ≤ 1 agrees. NaN where both U are 0."""
+def en_score(first: Floats, first_U: Floats, second: Floats, second_U: Floats, *, correlation: float = 0.0) -> Floats:
+    """Return En = (x1 - x2)/√(U1² + U2² - 2 r U1 U2), expanded uncertainties; |En| ≤ 1 agrees. NaN where both U are 0.
+
+    `correlation` r is that of two results with one reference standard (METROLOGY §4).
+    """
+    square = first_U * first_U + second_U * second_U
+    if correlation:
+        square = square - 2.0 * correlation * first_U * second_U
     with np.errstate(divide="ignore", invalid="ignore"):
-        score = (first - second) / np.sqrt(first_U * first_U + second_U * second_U)
+        score = (first - second) / np.sqrt(square)
     return np.where(np.isinf(score), np.nan, score)
 
 

@@ -203,3 +203,35 @@ def test_a_contradiction_is_refused_and_the_rest_goes_on(site: Site) -> None:
     kept = site.do("apply", "batch.csv", "--keep-going", "--json", code=1).document()
     assert [c["id"] for c in kept["changes"]] == ["new (as_left)"]
     assert kept["refused"][0]["line"] == 2
+
+
+def test_as_found_is_compared_with_what_was_left_before(site: Site) -> None:
+    site.apply()
+    header = BATCH.splitlines()[0].replace("device", "phase,device")
+    site.write(
+        "second.csv",
+        f"{header}\n4001,as_found,scale-07,mass,2026-09-02,5 kg,1.3 g,0.2 g,2\n"
+        "4001,as_found,scale-07,mass,2026-09-02,10 kg,4 g,0.2 g,2\n"
+        "4001,as_left,scale-07,mass,2026-09-02,10 kg,0 g,0.2 g,2\n"
+        "4002,as_found,scale-07,mass,2026-10-02,10 kg,0.1 g,0.2 g,2\n",
+    )
+    site.write(
+        "events.yaml", "events: [{device: scale-07, time: 2026-09-10T08:00:00+07:00, kind: repair, note: cell}]\n"
+    )
+    site.do("apply", "second.csv", "events.yaml")
+    first, second = site.do("certificates", "compare", "--json").document()
+    assert (first["before"], first["before_phase"], first["id"], first["days"]) == ("3681-26", "as_left", "4001", 184.0)
+    assert [(p["x"], round(p["drift"], 9), p["significant"]) for p in first["points"]] == [
+        (5.0, 0.0001, False), (10.0, 0.002, True),
+    ]  # fmt: skip
+    assert first["en"] == pytest.approx(2 / (0.2 * 2**0.5))
+    assert first["interrupted_by"] == []
+    assert [e["kind"] for e in second["interrupted_by"]] == ["repair"]
+    listed = {(c["id"], c["phase"]): c["en_to_previous"] for c in certificates(site)}
+    assert listed["3681-26", "as_left"] is None
+    assert listed["4001", "as_left"] is None
+    assert listed["4001", "as_found"]["en"] == first["en"]
+    shown = site.do("certificates", "compare", "--device", "scale-07").out
+    assert "drifted" in shown
+    assert "agrees (after repair)" in shown
+    assert site.do("certificates", "compare", "--device", "meter-01", "--json").document() == []

@@ -24,6 +24,7 @@ from gateway.errors import WrongUse
 
 if TYPE_CHECKING:
     from gateway.registry.reading_certificates import DccReading, Report
+    from gateway.registry.recalibrations import Recalibration
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +32,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="See the certificates known, and read one from a file.")
     app.add_typer(group, name="certificates", epilog="Example: metergate certificates list")
     group.command("list", epilog="Example: metergate certificates list --device scale-07")(list_certificates)
+    group.command("compare", epilog="Example: metergate certificates compare --device scale-07")(compare)
     group.command("read", epilog="Example: metergate certificates read 3681-26.xml --trust issuers.pem --json")(read)
 
 
@@ -42,10 +44,12 @@ def list_certificates(
     """List the certificates of the registry, the oldest first."""
     from gateway.app import open_ledger, registry_of, rule_packs, settings_of
     from gateway.metrology.instants import format_instant
+    from gateway.registry.recalibrations import recalibrations
 
     settings = settings_of(config)
     with open_ledger(config) as ledger:
         registry = registry_of(ledger, settings, rule_packs(config, settings))
+    to_previous = {(r.after.id, r.after.phase): _recalibration(r) for r in recalibrations(registry)}
     found = [
         {
             "id": c.id,
@@ -57,6 +61,7 @@ def list_certificates(
             "performed_at": format_instant(c.performed_at),
             "valid_to": None if c.valid_to is None else format_instant(c.valid_to),
             "points": len(c.points),
+            "en_to_previous": to_previous.get((c.id, c.phase)),
         }
         for c in registry.certificates
         if device in {None, c.device}
@@ -66,6 +71,79 @@ def list_certificates(
     else:
         columns = ("id", "phase", "kind", "device", "channel", "performed_at", "valid_to", "points")
         write_table(columns, [[c[name] for name in columns] for c in found], empty="no certificates")
+
+
+def compare(
+    device: Annotated[str | None, typer.Option("--device", help="Only this device.")] = None,
+    correlation: Annotated[
+        float, typer.Option("--correlation", min=0.0, max=0.99, help="Of two results with one standard; default 0.")
+    ] = 0.0,
+    config: ConfigOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Compare each calibration as found with the one before as left: the drift between them, by En."""
+    from gateway.app import open_ledger, registry_of, rule_packs, settings_of
+    from gateway.registry.recalibrations import recalibrations
+
+    settings = settings_of(config)
+    with open_ledger(config) as ledger:
+        registry = registry_of(ledger, settings, rule_packs(config, settings))
+    pairs = [
+        {"device": r.after.device, "channel": r.after.channel, "id": r.after.id} | _recalibration(r)
+        for r in recalibrations(registry, correlation=correlation)
+        if device in {None, r.after.device}
+    ]
+    if json:
+        write_json(pairs)
+        return
+    columns = ("device", "channel", "before", "id", "days", "x", "before_error", "error", "drift", "en", "verdict")
+    rows = [[q[c] if c in q else p.get(c) for c in columns] for p in pairs for q in _rows(p)]
+    write_table(columns, rows, empty="no calibration as found has one before it")
+
+
+def _recalibration(pair: Recalibration) -> dict[str, object]:
+    from gateway.metrology.instants import format_instant
+
+    return {
+        "before": pair.before.id,
+        "before_phase": pair.before.phase.value,
+        "before_performed_at": format_instant(pair.before.performed_at),
+        "performed_at": format_instant(pair.after.performed_at),
+        "days": round((pair.after.performed_at - pair.before.performed_at) / (86_400 * 10**9), 2),
+        "interrupted_by": [{"kind": e.kind.value, "time": format_instant(e.time)} for e in pair.interrupted],
+        "en": pair.worst,
+        "significant": pair.significant,
+        "points": [
+            {
+                "x": p.drift.x,
+                "power_factor": p.power_factor,
+                "phase": p.phase,
+                "direction": p.direction,
+                "before_error": p.drift.before,
+                "before_U": p.drift.U_before,
+                "error": p.drift.after,
+                "U": p.drift.U_after,
+                "drift": p.drift.drift,
+                "en": p.drift.en,
+                "significant": p.drift.significant,
+            }
+            for p in pair.points
+        ],
+    }
+
+
+def _rows(pair: dict[str, object]) -> list[dict[str, object]]:
+    """Return the points of a pair with rounded numbers and their verdict in a word."""
+    points = pair["points"]
+    words = {True: "drifted", False: "agrees", None: "not comparable"}
+    done = ", ".join(e["kind"] for e in pair["interrupted_by"]) if isinstance(pair["interrupted_by"], list) else ""
+    return [
+        {
+            **{k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in p.items()},
+            "verdict": words[p["significant"]] + (f" (after {done})" if done else ""),
+        }
+        for p in (points if isinstance(points, list) else [])
+    ]
 
 
 def read(
