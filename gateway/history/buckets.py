@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.history import RESOLUTIONS_NS, Bucket, ChannelSettings, Query
-from gateway.history.pieces import Pieces, missing
+from gateway.history.pieces import Cut, Pieces, missing
 from gateway.metrology.readings import Quality
 
-__all__ = ["bucket_starts", "buckets_of", "day_starts", "gravest"]
+__all__ = ["bucket_starts", "buckets_of", "day_starts", "piece_starts"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -77,6 +77,7 @@ def _gravest(bits: int) -> str:
 
 
 _GRAVEST = tuple(_gravest(bits) for bits in range(1 << len(Quality)))
+"""The gravest of some qualities, one bit each; good only if there is no other."""
 
 
 def bucket_starts(time: Ints, resolution: str, zone: ZoneInfo) -> Ints:
@@ -87,6 +88,18 @@ def bucket_starts(time: Ints, resolution: str, zone: ZoneInfo) -> Ints:
         return time
     edges = day_starts(int(time[0]), int(time[-1]), zone)
     return edges[np.searchsorted(edges, time, side="right") - 1]
+
+
+def piece_starts(resolution: str, zone: ZoneInfo) -> Cut:
+    """Return how readings are cut into pieces: by minutes; by hours; for days by hours in which no day begins."""
+
+    def starts(time: Ints) -> Ints:
+        if resolution != "1d":
+            return bucket_starts(time, resolution, zone)
+        cut: Ints = np.maximum(time - time % RESOLUTIONS_NS["1h"], bucket_starts(time, "1d", zone))
+        return cut
+
+    return starts
 
 
 def day_starts(first: int, last: int, zone: ZoneInfo) -> Ints:
@@ -101,11 +114,6 @@ def day_starts(first: int, last: int, zone: ZoneInfo) -> Ints:
         edges.append(int(local.timestamp()) * 10**9)
         day += timedelta(days=1)
     return np.array(edges, np.int64)
-
-
-def gravest(bits: int) -> str:
-    """Return the gravest of some qualities, one bit each; good only if there is no other."""
-    return _GRAVEST[bits]
 
 
 def _deltas(pieces: Pieces, before: Pieces | None, last: Ints) -> npt.NDArray[np.float64]:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from gateway.history.buckets import day_starts
+from gateway.history.buckets import day_starts, piece_starts
 from gateway.history.pieces import LAYOUT, PIECE, Pieces, cut
 from gateway.history.rows import Margins, read_rows
 from gateway.ledger import rollups
@@ -18,6 +18,8 @@ from gateway.ledger.rollups import HOUR_NS
 __all__ = ["hour_pieces"]
 
 Ints = npt.NDArray[np.int64]
+
+_UTC = ZoneInfo("UTC")
 
 
 def hour_pieces(
@@ -36,10 +38,7 @@ def hour_pieces(
     snapshot of the ledger: a roll-up and what makes it stale must be seen together.
     """
     days = np.zeros(0, np.int64) if zone is None else day_starts(start, end, zone)
-
-    def starts(time: Ints) -> Ints:
-        hours = time - time % HOUR_NS
-        return np.maximum(hours, days[np.searchsorted(days, time, side="right") - 1]) if len(days) else hours
+    starts = piece_starts("1h", _UTC) if zone is None else piece_starts("1d", zone)
 
     def made(a: int, b: int) -> Pieces:
         done = list(cut(read_rows(connection, margins, channel, a, b), starts))

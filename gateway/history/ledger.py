@@ -132,7 +132,7 @@ class LedgerHistory:
 
     def _pieces(self, margins: Margins, channel: int, query: Query, resolution: str) -> Iterator[Pieces]:
         """Yield pieces of the channel that no bucket shares with the next."""
-        from gateway.history.buckets import bucket_starts
+        from gateway.history.buckets import piece_starts
         from gateway.history.hours import hour_pieces
         from gateway.history.pieces import cut
         from gateway.history.rows import read_rows
@@ -140,7 +140,7 @@ class LedgerHistory:
         start, end = _bounds(query)
         if resolution == "1m":
             rows = read_rows(self._connection, margins, channel, start, end)
-            yield from cut(rows, lambda time: bucket_starts(time, resolution, query.zone))
+            yield from cut(rows, piece_starts(resolution, query.zone))
             return
         zone = query.zone if resolution == "1d" else None
         with self._ledger.snapshot():

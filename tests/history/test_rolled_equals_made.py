@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,8 @@ from gateway.history import Query
 from gateway.history.rolling import advance, catch_up
 from gateway.metrology.instants import format_instant
 from gateway.metrology.readings import Reading
-from tests.history.support import DAY, HOUR, MINUTE, START, ZONES, Centre, bucket_of, expected, key_of
+from gateway.pipeline.judge import verdict_dtype
+from tests.history.support import DAY, HOUR, MINUTE, START, ZONES, Centre, bucket_of, expected
 
 CHANNELS = (("scale", "mass", "kg"), ("meter", "active_energy", "kWh"), ("meter", "voltage", "V"))
 
@@ -69,23 +71,19 @@ def live(centre: Centre, steps: Sequence[object]) -> None:
 
 
 def margins(centre: Centre) -> dict[tuple[object, ...], float]:
-    """Return the margin of every check, from the verdicts as the ledger gives them to those who judge again."""
-    import numpy as np
-
-    from gateway.ledger import readings as stored
-    from gateway.pipeline.judge import verdict_dtype
-
-    found = {}
-    index = centre.ingest.plan.index["scale", "mass"]
-    held = stored.since(centre.ledger.connection, index, int(centre.ingest.ids[index]), -(2**63))
-    rows = list(centre.history().raw(Query(device="scale", channel="mass")))
-    by_key: dict[tuple[object, ...], float] = {}
-    for row, verdict in zip(rows, held.verdict, strict=True):
+    """Return the margin of every check by the newest verdict, read one by one."""
+    connection = centre.ledger.connection
+    newest = "(SELECT {} FROM amendment WHERE reading = r.id ORDER BY version DESC LIMIT 1)"
+    rows = connection.execute(
+        f"SELECT time, boot, seq, value, reference, COALESCE({newest.format('verdict')}, verdict) FROM reading r"
+    )
+    found: dict[tuple[object, ...], float] = {}
+    for time, boot, seq, value, reference, verdict in rows:
         if verdict is not None:
             margin = float(np.frombuffer(verdict, verdict_dtype())["margin_percent"][0])
+            key = (format_instant(time), boot, seq, value, reference)
             if margin == margin:  # noqa: PLR0124  NaN: no limit
-                by_key[key_of(row)] = min(margin, by_key.get(key_of(row), np.inf))
-    found.update(by_key)
+                found[key] = min(margin, found.get(key, np.inf))
     return found
 
 
