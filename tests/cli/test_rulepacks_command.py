@@ -143,3 +143,31 @@ def test_only_what_an_instrument_was_left_with_is_a_finding(site: Site) -> None:
     said = site.do("verify", "certificates", "gas-1", code=1).out
     assert "same sign over 2 points: no: 0.6 %, limit 0.5 %" in said
     assert "did you mean gas-1?" in site.do("verify", "certificates", "gas-2", code=2).err
+
+
+VERIFIED = """\
+certificates:
+  - {id: "k-1", device: scale-07, kind: verification, performed_at: 2026-08-31}
+  - {id: "k-2", device: meter-01, kind: calibration, performed_at: 2026-08-31}
+"""
+
+
+def test_a_verification_without_an_end_has_its_due_date_suggested_by_law(site: Site) -> None:
+    site.do("apply", "devices.yaml")
+    site.write("verified.yaml", VERIFIED)
+    site.do("apply", "verified.yaml")
+    scale = site.do("devices", "show", "scale-07", "--json").document()
+    assert scale["due"] is None, "what no certificate says is no entry of the registry"
+    suggested = scale["due_suggested"]
+    assert (suggested["due"], suggested["months"], suggested["source"]) == ("2027-08-30T17:00:00Z", 12, "vn-tt23@2024")
+    assert suggested["status"] == "unverified"
+    assert "ĐLVN 14:2009" in suggested["candidates"][0]["procedures"]
+    assert "12 months by vn-tt23@2024 (unverified)" in site.do("devices", "show", "scale-07").out
+    assert "~2027-08-30T17:00:00Z" in site.do("devices", "list").out
+    assert site.do("devices", "show", "meter-01", "--json").document()["due_suggested"] is None
+    site.write(
+        "dated.yaml", VERIFIED.replace("k-1", "k-3").replace("2026-08-31}", "2026-09-30, interval_months: 5}", 1)
+    )
+    site.do("apply", "dated.yaml")
+    dated = site.do("devices", "show", "scale-07", "--json").document()
+    assert (dated["due"], dated["due_suggested"]) == ("2027-02-27T17:00:00Z", None)

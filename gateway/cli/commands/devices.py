@@ -22,19 +22,28 @@ def register(app: typer.Typer) -> None:
 
 
 def _standing(config: Path | None) -> list[dict[str, object]]:
-    from gateway.app import open_ledger, plan_from, rule_packs, settings_of
+    from gateway.app import open_ledger, registry_of, rule_packs, settings_of
+    from gateway.design import widen
+    from gateway.due import read_intervals, suggested_due
     from gateway.ledger.alarms import open_alarms
+    from gateway.ledger.registry import designed
     from gateway.ledger.states import standing
+    from gateway.pipeline.plan import compile_plan
     from gateway.pipeline.standing import device_state
+    from gateway.settings import config_folder
 
     settings = settings_of(config)
+    packs = rule_packs(config, settings)
+    intervals = read_intervals(config_folder(config) / "rulepacks" / "intervals", settings.zone)
     with open_ledger(config) as ledger:
-        plan = plan_from(ledger, settings, rule_packs(config, settings))
+        registry = registry_of(ledger, settings, packs)
+        plan = compile_plan(registry, packs, designed(ledger.connection), widen, settings.site)
         with ledger.transaction() as connection:
             states = standing(connection, plan).states
         alarms: dict[str, list[str]] = {}
         for device, _, kind in open_alarms(ledger.connection):
             alarms.setdefault(device, []).append(kind.value)
+    by_law = suggested_due(registry, intervals, settings.zone)
     found = []
     for device, channels in plan.devices.items():
         state = device_state(plan, device, states, sorted(alarms.get(device, [])))
@@ -43,7 +52,8 @@ def _standing(config: Path | None) -> list[dict[str, object]]:
         about["channels"] = [f"{plan.facts[c].channel} ({plan.facts[c].unit})" for c in channels]
         checks = sum(int(states["checks"][c]) for c in channels)
         readings = sum(int(states["readings"][c]) for c in channels)
-        found.append(about | {"readings": readings, "checks": checks} | state)
+        suggested = by_law.get(device)
+        found.append(about | {"readings": readings, "checks": checks} | state | {"due_suggested": suggested})
     return found
 
 
@@ -60,11 +70,17 @@ def list_devices(config: ConfigOption = None, json: JsonFlag = False) -> None:
             (
                 d["device"], d["kind"], ", ".join(channels) if isinstance(channels, list) else "", d["readings"],
                 d["checks"], d["verdict"], f"{margin:.1f}" if isinstance(margin, float) else None, d["drift"],
-                ", ".join(alarms) if isinstance(alarms, list) and alarms else None, d["time"], d["due"],
+                ", ".join(alarms) if isinstance(alarms, list) and alarms else None, d["time"], _due(d),
             )
         )  # fmt: skip
     head = ("device", "kind", "channels", "readings", "checks", "verdict", "margin %", "drift", "alarms", "last", "due")
     write_table(head, rows, empty="no devices; add some with `metergate apply config/devices`")
+
+
+def _due(device: dict[str, object]) -> object:
+    """Return the due date of a certificate, else the one suggested by law with a ~ before it."""
+    suggested = device["due_suggested"]
+    return f"~{suggested['due']}" if device["due"] is None and isinstance(suggested, dict) else device["due"]
 
 
 def show(
@@ -85,4 +101,6 @@ def show(
         return
     for name, value in found[device].items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        if name == "due_suggested" and isinstance(value, dict):
+            text = f"{value['due']}: {value['months']} months by {value['source']} ({value['status']})"
         write(f"{name:16} {'-' if text in {None, ''} else text}")
