@@ -18,7 +18,7 @@ from gateway.shipped import shipped_texts
 
 if TYPE_CHECKING:
     from collectors.topics import Router
-    from gateway.history import History
+    from gateway.history import ChannelSettings, History
     from gateway.ledger.quarantine import Quarantined
     from gateway.metrology.readings import Reading, Refusal
     from gateway.metrology.rulepacks import RulePacks
@@ -275,8 +275,13 @@ def import_files(
 
 
 @contextmanager
-def open_history(config: Path | None, device: str, channel: str | None) -> Iterator[tuple[History, ZoneInfo]]:
-    """Open the history of a device. Raises WrongUse with near names for an unknown device or channel."""
+def open_history(
+    config: Path | None, device: str, channel: str | None, store: str = "ledger"
+) -> Iterator[tuple[History, ZoneInfo]]:
+    """Open the history of a device in the store `ledger` or `influx`.
+
+    Raises WrongUse with near names for an unknown device or channel, or when InfluxDB is not configured.
+    """
     import difflib
 
     from gateway.history.ledger import LedgerHistory, channel_settings
@@ -284,9 +289,10 @@ def open_history(config: Path | None, device: str, channel: str | None) -> Itera
 
     settings = settings_of(config)
     with Ledger.open(settings.data_dir, create=False) as ledger:
-        known = channel_settings(documents(ledger.connection))
+        registry = documents(ledger.connection)
+        known = channel_settings(d for d in registry if d[1] == device)
         stored = set(ledger.connection.execute("SELECT device, channel FROM channel"))
-        names = {d for d, _ in known} | {d for d, _ in stored}
+        names = {name for kind, name, _ in registry if kind == "device"} | {d for d, _ in stored}
         if device not in names:
             near = difflib.get_close_matches(device, sorted(names), n=3)
             raise WrongUse(f"no device {device}", remedy=_did_you_mean(near, "see `metergate devices list`"))
@@ -296,7 +302,18 @@ def open_history(config: Path | None, device: str, channel: str | None) -> Itera
             raise WrongUse(
                 f"{device} has no channel {channel}", remedy=_did_you_mean(near, f"it has {', '.join(channels)}")
             )
-        yield LedgerHistory(ledger, known), settings.zone
+        yield LedgerHistory(ledger, known) if store == "ledger" else _influx_history(settings, known), settings.zone
+
+
+def _influx_history(settings: Settings, known: Mapping[tuple[str, str], ChannelSettings]) -> History:
+    from gateway.history.flux import FluxLink
+    from gateway.history.influx import InfluxHistory
+
+    influx = settings.influx
+    if influx is None:
+        raise WrongUse("InfluxDB is not configured", remedy="add the section influx to the settings")
+    link = FluxLink(url=influx.url, org=influx.org, token=influx.query_secret(), ca_file=influx.ca_file)
+    return InfluxHistory(link, influx.bucket, known)
 
 
 def _did_you_mean(near: Sequence[str], otherwise: str) -> str:
