@@ -35,6 +35,9 @@ def history(
     resolution: Annotated[str, typer.Option("--resolution", help="raw, 1m, 1h, 1d or auto.")] = "raw",
     form: Annotated[str, typer.Option("--format", "-f", help="table, csv, ndjson or parquet.")] = "table",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; needed for parquet.")] = None,
+    where: Annotated[
+        str, typer.Option("--store", help="ledger, or influx: what has been forwarded to InfluxDB.")
+    ] = "ledger",
     config: ConfigOption = None,
     json: JsonFlag = False,
 ) -> None:
@@ -48,7 +51,9 @@ def history(
         raise WrongUse(f"--format {form} is not known", remedy="use table, csv, ndjson or parquet")
     if form == "parquet" and out is None:
         raise WrongUse("parquet cannot be printed", remedy="give --out FILE")
-    with open_history(config, device, channel) as (store, zone):
+    if where not in {"ledger", "influx"}:
+        raise WrongUse(f"--store {where} is not known", remedy="use ledger or influx")
+    with open_history(config, device, channel, where) as (store, zone):
         query = Query(device=device, channel=channel, start=_moment(start, zone), end=_moment(end, zone), zone=zone)
         chosen = _resolution(resolution, store, query)
         fields = RAW_FIELDS if chosen == "raw" else BUCKET_FIELDS
