@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.support import DEVICES, Site
 from tests.registry.dccs import ERROR, INDICATION, REFERENCE, TABLE, VERSIONS, dcc
+from tests.registry.signing import party, signed
 
 WITH_SERIAL = DEVICES.replace("kind: weighing", 'kind: weighing\n    serial: "A1234"')
 KG = (
@@ -235,3 +236,23 @@ def test_as_found_is_compared_with_what_was_left_before(site: Site) -> None:
     assert "drifted" in shown
     assert "agrees (after repair)" in shown
     assert site.do("certificates", "compare", "--device", "meter-01", "--json").document() == []
+
+
+def test_a_signature_is_checked_and_an_invalid_one_is_exit_one(site: Site) -> None:
+    root = party("Root", ca=True)
+    lab = party("Lab", root)
+    (site.folder / "root.pem").write_bytes(root.pem)
+    raw = signed(dcc(table=KG), lab)
+    (site.folder / "c.xml").write_bytes(raw)
+    (site.folder / "forged.xml").write_bytes(raw.replace(b"10.0020", b"10.0021"))
+    alone = site.do("certificates", "read", "c.xml", "--json")
+    assert (alone.document()["signature"], "--trust" in alone.err) == ("unverified", True)
+    trusted = site.do("certificates", "read", "c.xml", "--trust", "root.pem", "--json")
+    assert (trusted.document()["signature"], trusted.err) == ("verified", "")
+    forged = site.do("certificates", "read", "forged.xml", "--trust", "root.pem", "--json", code=1)
+    assert forged.document()["signature"] == "invalid"
+    assert forged.err.startswith("forged.xml:")
+    assert "ds:Signature" in forged.err
+    site.do("apply", "devices.yaml")
+    assert "ds:Signature" in site.do("apply", "forged.xml", "--device", "scale-07", code=2).err
+    site.do("apply", "c.xml", "--device", "scale-07")
