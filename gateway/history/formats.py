@@ -22,6 +22,8 @@ ROW_GROUP = 100_000
 _TIMES = frozenset({"time", "received_at"})
 _TRUTHS = frozenset({"stable", "late"})
 _COUNTS = frozenset({"seq", "n", "checks", "gaps"})
+_FREE = frozenset({"boot", "unit"})
+"""Text that instruments and people choose."""
 _TEXTS = frozenset({"device", "channel", "unit", "boot", "quality"})
 
 
@@ -49,8 +51,12 @@ def csv_text(fields: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(fields)
+    guarded = [i for i, f in enumerate(fields) if f in _FREE or f in _TRUTHS]
     for row in rows:
-        writer.writerow([_cell(row[f]) for f in fields])
+        cells = [row[f] for f in fields]
+        for i in guarded:
+            cells[i] = _cell(cells[i])
+        writer.writerow(cells)
         if buffer.tell() > BUFFER:
             yield buffer.getvalue()
             buffer.seek(0)
