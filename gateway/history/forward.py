@@ -10,17 +10,18 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
 
+from gateway.history.forward_series import ChannelSeries
 from gateway.history.lineprotocol import Unencodable
-from gateway.history.points import ReadingRow, Tags, alarm_point, alarm_series, reading_lines, verdict_lines
+from gateway.history.points import ReadingRow, alarm_point, alarm_series, reading_lines, verdict_lines
 from gateway.ledger import alarms as alarm_rows
 from gateway.ledger import forwarding as sent
 from gateway.ledger import readings
-from gateway.ledger.forwarding import ALARM, AMENDED, READING, Cursor, Refused
-from gateway.ledger.registry import documents
+from gateway.ledger.forwarding import ALARM, AMENDED, READING, ROLLUP, Cursor, Refused
 from gateway.ledger.store import Ledger
 from gateway.metrology.instants import parse_rfc3339
 from gateway.pipeline.records import Context
@@ -29,15 +30,18 @@ __all__ = ["BACKLOG", "ROWS", "Feed", "ForwardingState", "Parcel", "forwarding_s
 
 ROWS = 5000
 """So many rows are made into one parcel at most."""
+HOURS = 500
+"""So many roll-ups are looked after at once."""
 BACKLOG = 20_000
 """With so many unsent readings the new ones go first and the rest becomes a backlog."""
 
 _ROWS = """
     SELECT r.id, r.channel, r.time, r.boot, r.seq, r.value, r.reference, r.reference_u, r.x, r.received_at, r.late,
-           r.quality, r.context, r.verdict FROM reading r WHERE {} ORDER BY r.id"""
+           r.quality, r.stable, r.context, r.verdict FROM reading r WHERE {} ORDER BY r.id"""
 _AMENDED = (
     "SELECT a.reading, a.version, a.context, a.verdict FROM amendment a JOIN reading r ON r.id = a.reading WHERE {}"
 )
+_UTC = ZoneInfo("UTC")
 _RANGE = "r.id BETWEEN ? AND ?"
 
 
@@ -54,18 +58,20 @@ class Parcel:
 
 
 class Feed:
-    """Makes parcels. Not shared between threads. `site` is that of devices that name none."""
+    """Makes parcels. Not shared between threads. `site` is that of devices that name none; days are those of `zone`."""
 
-    def __init__(self, ledger: Ledger, site: str, target: str) -> None:
+    def __init__(self, ledger: Ledger, site: str, target: str, zone: ZoneInfo = _UTC) -> None:
         self.ledger = ledger
-        self._site = site
+        self._zone = zone
         ledger.connection.execute("PRAGMA synchronous = NORMAL")  # a cursor lost with the power only resends
         ledger.connection.execute("PRAGMA wal_autocheckpoint = 0")  # those who take readings keep the log short
         sent.aim(ledger, target)
         self._beginning = sent.beginning(ledger.connection)
         self._planned = sent.cursors(ledger.connection)
-        self._ways: list[Callable[[], Parcel | None]] = [self._alarms, self._new, self._amendments, self._behind]
-        self._series = _Series(ledger, site)
+        self._ways: list[Callable[[], Parcel | None]] = [
+            self._alarms, self._new, self._amendments, self._rollups, self._behind,
+        ]  # fmt: skip
+        self._series = ChannelSeries(ledger, site)
         self._layouts: dict[int, tuple[Context, np.dtype[Any]]] = {}
 
     def next(self) -> Parcel | None:
@@ -146,6 +152,18 @@ class Feed:
         which = f"r.id IN ({', '.join('?' * len(ids))})"
         return self._parcel(AMENDED, replace(cursor, live=last), which, ids, verdicts_only=True)
 
+    def _rollups(self) -> Parcel | None:
+        from gateway.history.forward_rollups import rollup_points
+
+        cursor = self._cursor(ROLLUP)
+        found = rollup_points(self.ledger, cursor.live, HOURS, self._zone, self._series.at)
+        if found is None:
+            return None
+        last, points = found
+        after = replace(cursor, live=last)
+        lines, marks = [line for line, _ in points], [mark for _, mark in points]
+        return Parcel(stream=ROLLUP, after=after, lines=lines, marks=marks, unencodable=[])
+
     def _parcel(
         self, stream: str, after: Cursor, which: str, bounds: Sequence[int], *, verdicts_only: bool = False
     ) -> Parcel:
@@ -159,11 +177,10 @@ class Feed:
         lines: list[str] = []
         marks: list[tuple[str, int]] = []
         if not verdicts_only:
-            stable = _stable(rows)
-            plain: list[ReadingRow] = [(*r[:12], s) for r, s in zip(rows, stable, strict=True) if r[0] in good]
+            plain: list[ReadingRow] = [r[:13] for r in rows if r[0] in good]
             lines = reading_lines(plain, self._series.tags, slots)
             marks = [("reading", r[0]) for r in plain]
-        checks = [(r, *amended.get(r[0], (0, r[12], r[13]))) for r in rows if r[13] is not None and r[0] in good]
+        checks = [(r, *amended.get(r[0], (0, r[13], r[14]))) for r in rows if r[14] is not None and r[0] in good]
         said, of = self._verdicts(checks, slots)
         return Parcel(stream=stream, after=after, lines=lines + said, marks=marks + of, unencodable=bad)
 
@@ -197,100 +214,6 @@ class Feed:
         return known
 
 
-def _stable(rows: Sequence[tuple[Any, ...]]) -> list[int | None]:
-    """Return `stable` of each reading: false is its gravest quality, so it shows there."""
-    from gateway.metrology.readings import Quality
-
-    return [0 if r[11] == Quality.UNSTABLE else None for r in rows]
-
-
-class _Series:
-    """The tags of every channel, fixed from its first point on until its device says otherwise."""
-
-    def __init__(self, ledger: Ledger, site: str) -> None:
-        self._ledger = ledger
-        self._site = site
-        self._version = ""
-        self._rows = sent.series_of(ledger.connection)
-        self._names: dict[int, tuple[str, str]] = {}
-        self._devices: dict[str, tuple[str, str, dict[str, str]]] = {}
-        self._tags: dict[int, list[tuple[int, Tags | str]]] = {}
-
-    def know(self, channels: set[int], head: int) -> None:
-        """Learn the series of these channels; a device that moved has another from the reading after `head` on."""
-        connection = self._ledger.connection
-        found = connection.execute("SELECT value FROM meta WHERE key = 'registry_version'").fetchone()
-        version = "0" if found is None else str(found[0])
-        if version != self._version:
-            self._version = version
-            self._devices = _devices(documents(connection), self._site)
-            self._tags.clear()
-        unknown = channels - self._tags.keys()
-        if not unknown:
-            return
-        if not unknown <= self._names.keys():
-            rows = connection.execute("SELECT id, device, channel FROM channel")
-            self._names = {int(i): (str(d), str(c)) for i, d, c in rows}
-        new = []
-        for channel in unknown:
-            site, kind, _ = self._devices.get(self._names[channel][0], (self._site, "other", {}))
-            rows_ = self._rows.setdefault(channel, [])
-            if not rows_ or rows_[-1][1:] != (site, kind):
-                rows_.append((head + 1 if rows_ else 0, site, kind))
-                new.append((channel, *rows_[-1]))
-            self._tags[channel] = [(since, self._of(channel, s, k)) for since, s, k in rows_]
-        if new:
-            with self._ledger.transaction() as writing:
-                sent.put_series(writing, new)
-
-    def _of(self, channel: int, site: str, kind: str) -> Tags | str:
-        """Return the series, or why line protocol cannot carry it."""
-        device, name = self._names[channel]
-        unit = self._devices.get(device, ("", "", {}))[2].get(name, "")
-        try:
-            return Tags.of(site, device, name, kind, unit)
-        except Unencodable as error:
-            return f"not sent: {error}"
-
-    def _at(self, reading: int, channel: int) -> Tags | str:
-        known = self._tags[channel]
-        found = known[0][1]
-        for since, tags in known[1:]:
-            if since <= reading:
-                found = tags
-        return found
-
-    def tags(self, reading: int, channel: int) -> Tags:
-        """Return the series of a reading that `parted` let through."""
-        known = self._tags[channel]
-        found = known[0][1] if len(known) == 1 else self._at(reading, channel)
-        if isinstance(found, str):
-            raise Unencodable(found)
-        return found
-
-    def parted(self, rows: Sequence[tuple[Any, ...]]) -> tuple[set[int], list[Refused]]:
-        """Return the ids of rows that have a series, and those that cannot be sent with the reason."""
-        good, bad = set(), []
-        for r in rows:
-            found = self._at(r[0], r[1])
-            if isinstance(found, str):
-                bad.append(Refused(measurement="reading", id=r[0], words=found))
-            else:
-                good.add(r[0])
-        return good, bad
-
-
-def _devices(known: Sequence[tuple[str, str, bytes]], site: str) -> dict[str, tuple[str, str, dict[str, str]]]:
-    """Return site, kind and the units of its channels for each device of the registry."""
-    found = {}
-    for what, name, document in known:
-        if what == "device":
-            d = json.loads(document)
-            units = {c: str(s.get("unit", "")) for c, s in d.get("channels", {}).items()}
-            found[name] = (str(d.get("site") or site), str(d["kind"]), units)
-    return found
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardingState:
     """Where forwarding stands, as the ledger knows it: for `doctor`, metrics and `influx status`. Times in ns.
@@ -313,9 +236,13 @@ class ForwardingState:
 
 
 def forwarding_state(ledger: Ledger) -> ForwardingState:
-    """Return where forwarding stands; with no target it has never run. `waiting`: alarms and amendments unsent."""
+    """Return where forwarding stands; with no target it has never run. `waiting`: alarms,
+    superseded verdicts and roll-ups unsent."""
     connection = ledger.connection
     said, known = sent.words(connection), sent.cursors(connection)
+    rolled = connection.execute(
+        "SELECT COUNT(*) FROM rollup WHERE revision > ?", (known.get(ROLLUP, Cursor()).live,)
+    ).fetchone()
     cursor = known.get(READING, Cursor())
     heads = {t: int(connection.execute(f"SELECT MAX(id) FROM {t}").fetchone()[0] or 0) for t in _TABLES}  # noqa: S608
     backlog = max(0, cursor.jumped - cursor.done)
@@ -330,7 +257,8 @@ def forwarding_state(ledger: Ledger) -> ForwardingState:
         target=said.get("target"),
         lag=heads["reading"] - cursor.live + backlog,
         backlog=backlog,
-        waiting=sum(heads[t] - known.get(s, Cursor()).live for t, s in (("amended", AMENDED), ("alarm_event", ALARM))),
+        waiting=int(rolled[0])
+        + sum(heads[t] - known.get(s, Cursor()).live for t, s in (("amended", AMENDED), ("alarm_event", ALARM))),
         oldest_unsent=None if oldest is None else int(oldest[0]),
         last_answer=said.get("answer"),
         last_answer_at=moment("answer_at"),

@@ -12,6 +12,7 @@ __all__ = [
     "ALARM",
     "AMENDED",
     "READING",
+    "ROLLUP",
     "Cursor",
     "Refused",
     "aim",
@@ -30,8 +31,8 @@ __all__ = [
     "words",
 ]  # fmt: skip
 
-READING, AMENDED, ALARM = "reading", "amendment", "alarm"
-"""The streams that follow the ledger's own tables."""
+READING, AMENDED, ALARM, ROLLUP = "reading", "amendment", "alarm", "rollup"
+"""The streams: rows of the ledger in the order of their numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

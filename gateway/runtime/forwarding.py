@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from gateway.alarms.conditions import Severity
 from gateway.errors import MetergateError
@@ -59,16 +60,23 @@ class Pace:
 
 
 class Forwarder:
-    """Ledger -> InfluxDB for ever. `clock` gives ns."""
+    """Ledger -> InfluxDB for ever. `clock` gives ns; days are those of `zone`."""
 
     def __init__(
-        self, data_dir: Path, site: str, influx: Influx, clock: Callable[[], int], pace: Pace | None = None
+        self,
+        data_dir: Path,
+        site: str,
+        influx: Influx,
+        clock: Callable[[], int],
+        pace: Pace | None = None,
+        zone: ZoneInfo | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._site = site
         self._influx = influx
         self._clock = clock
         self._pace = pace or Pace()
+        self._zone = zone or ZoneInfo("UTC")
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="forward")
         self._failing_since: int | None = None
         self._alarmed = False
@@ -96,7 +104,7 @@ class Forwarder:
 
     def _open(self) -> Feed:
         target = f"{self._influx.url.rstrip('/')} {self._influx.org}/{self._influx.bucket}"
-        return Feed(Ledger.open(self._data_dir), self._site, target)
+        return Feed(Ledger.open(self._data_dir), self._site, target, self._zone)
 
     async def _forward(self) -> None:
         feed = await self._aside(self._open)
@@ -205,9 +213,8 @@ async def forwarding(settings: Settings, clock: Callable[[], int]) -> AsyncItera
     if settings.influx is None:
         yield
         return
-    task = asyncio.create_task(
-        Forwarder(settings.data_dir, settings.site, settings.influx, clock).run(), name="forwarding"
-    )
+    forwarder = Forwarder(settings.data_dir, settings.site, settings.influx, clock, zone=settings.zone)
+    task = asyncio.create_task(forwarder.run(), name="forwarding")
     try:
         yield
     finally:

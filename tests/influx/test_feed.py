@@ -205,3 +205,47 @@ def test_alarm_events_of_one_moment_stay_apart(tmp_path: Path) -> None:
     assert keys(again(tmp_path)) == keys(points)
     assert dict(points[0].tags) == {"site": "s", "channel": "influxdb", "kind": "system"}
     assert dict(points[0].fields)["text"] == 'it says "no"'
+
+
+def test_roll_ups_say_what_the_history_says_and_are_sent_again_when_made_again(tmp_path: Path) -> None:
+    from zoneinfo import ZoneInfo
+
+    from gateway.history import Query
+    from gateway.history.ledger import LedgerHistory
+    from gateway.history.rolling import catch_up
+
+    zone = ZoneInfo("Asia/Kolkata")  # half an hour beside the hours
+    hour = DAY // 24
+
+    def rolled() -> dict[tuple[str, int], dict[str, object]]:
+        with Ledger.open(tmp_path) as ledger:
+            catch_up(ledger, 20 * DAY)
+            points = all_points(Feed(ledger, "s", TARGET, zone))
+        return {(p.measurement, p.time or 0): dict(p.fields) for p in points if p.measurement.startswith("rollup")}
+
+    def asked() -> dict[tuple[str, int], dict[str, object]]:
+        from gateway.metrology.instants import parse_rfc3339
+
+        found: dict[tuple[str, int], dict[str, object]] = {}
+        with Ledger.open(tmp_path) as ledger:
+            history = LedgerHistory(ledger, {})
+            for r in ("1h", "1d"):
+                for b in history.buckets(Query(device="a", zone=zone), r):
+                    said: dict[str, object] = {
+                        k: v if isinstance(v, str) else float(v)  # type: ignore[arg-type]
+                        for k, v in b.items()
+                        if k not in {"time", "device", "channel"} and v is not None and v != ""
+                    }
+                    found[f"rollup_{r}", parse_rfc3339(str(b["time"]))] = said
+        return found
+
+    ingest = ingest_in(tmp_path, plan_of([scale("a")]))
+    feed(ingest, [plain(9 * DAY + i * hour // 3, 1.0 + i % 7, i) for i in range(200)])
+    first = rolled()
+    assert first == asked()
+    assert {m for m, _ in first} == {"rollup_1h", "rollup_1d"}
+    feed(ingest, [plain(9 * DAY + 30 * hour + 7, 14.0, 1000)])
+    again = rolled()
+    assert {m for m, _ in again} == {"rollup_1h", "rollup_1d"}
+    assert 0 < len(again) <= 3
+    assert first | again == asked()

@@ -1,6 +1,6 @@
 -- What the forwarder to InfluxDB has sent, and what it must remember so that sending again makes the same points.
 
--- Per stream (reading amendment alarm rollup_1h rollup_1d): rows up to `done` are in InfluxDB, and rows after `jumped`
+-- Per stream (reading amendment alarm rollup): rows up to `done` are in InfluxDB, and rows after `jumped`
 -- up to `live`. Between the two lies a backlog, which is sent behind what is new.
 CREATE TABLE forward_cursor (
     stream TEXT PRIMARY KEY, done INTEGER NOT NULL, jumped INTEGER NOT NULL, live INTEGER NOT NULL
