@@ -75,6 +75,7 @@ MINUTE = 60 * 10**9
 RULES: dict[AlarmKind, Rule] = {
     AlarmKind.DRIFT: Rule(calm=3, dwell_ns=15 * MINUTE),
     AlarmKind.MPE: Rule(calm=3, dwell_ns=24 * 60 * MINUTE),
+    AlarmKind.FORECAST: Rule(calm=3, dwell_ns=24 * 60 * MINUTE),
     AlarmKind.SILENT: Rule(calm=1, dwell_ns=0),
     AlarmKind.STUCK: Rule(calm=3, dwell_ns=15 * MINUTE),
     AlarmKind.NOISY: Rule(calm=3, dwell_ns=15 * MINUTE),

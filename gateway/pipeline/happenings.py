@@ -156,7 +156,7 @@ def _evidence(plan: Plan, change: Change, c: Columns, judgement: Judgement) -> d
             "margin_percent": _number(v["margin_percent"]),
             "rule_pack": epoch.pack and epoch.pack.reference,
         }
-    else:
+    elif change.kind is not AlarmKind.FORECAST:
         found |= _chart_evidence(plan, change.kind, v)
     return found
 
@@ -207,6 +207,9 @@ def _text(  # noqa: PLR0911  one line per kind reads best
             f"{place}: error {_short(e.get('error'))} {e.get('error_unit', '')} against MPE "
             f"{_short(e.get('mpe'))}, conforming with probability {_short(e.get('p_conforming'))}"
         )
+    if kind is AlarmKind.FORECAST:
+        rate = _short(e.get("rate"))
+        return f"{place}: the error moves by {rate} MPE a month and leaves the limits about {e.get('crosses_at')}"
     if "statistic" not in e:
         return f"{place}: differs from its certificate ({kind})"
     what = "spread" if kind is AlarmKind.NOISY else "error"

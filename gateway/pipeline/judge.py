@@ -13,10 +13,12 @@ import numpy.typing as npt
 from gateway.alarms.conditions import HOLD, AlarmKind, Severity
 from gateway.drift import Readout
 from gateway.drift.charts import detectors, run
+from gateway.drift.trend import TREND
 from gateway.metrology.conformity import conformance_probability, decide, en_score, expanded_uncertainty, within
 from gateway.metrology.decimals import exact_difference
 from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
 from gateway.pipeline.columns import Columns, Floats, Ints
+from gateway.pipeline.forecasting import follow_trend, with_evidence
 from gateway.pipeline.groups import with_held_checks
 from gateway.pipeline.learning import Learned, settle_phase_one
 from gateway.pipeline.plan import Plan
@@ -113,6 +115,8 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     readouts = _chart(plan, checks, learned, verdicts)
     verdicts["flags"] = checks.flags
     asked, major, nearness = _check_wanted(plan, states, checks, learned, verdicts, readouts, fit)
+    followed = follow_trend(plan, checks, learned, verdicts["U"])
+    asked[AlarmKind.FORECAST] = followed.wanted
     real = checks.row >= 0
     wanted = {kind: _spread(column[real], checks.row[real], len(columns)) for kind, column in asked.items()}
     started = _chapters_started(plan, states, checks, learned)
@@ -123,7 +127,7 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     _remember_checks(after, columns, checks, learned, verdicts, major, nearness, fit)
     return Judgement(
         channels=channels, states=after, verdicts=verdicts[real], check_row=checks.row[real],
-        out_of_range=signals.out_of_range, changes=changes,
+        out_of_range=signals.out_of_range, changes=with_evidence(plan, changes, checks, followed),
     )  # fmt: skip
 
 
@@ -315,10 +319,11 @@ def _remember_checks(
     fit: Bools,
 ) -> None:
     """Keep each channel's Phase I, charts, last zero and last check."""
-    charts = [n for n in learned.unit_state.dtype.names or () if n.split("_")[0] in {d.name for d in detectors()}]
+    moved = {d.name for d in (*detectors(), TREND)}
+    charts = [n for n in learned.unit_state.dtype.names or () if n.split("_")[0] in moved]
     last_unit = np.flatnonzero(np.append(learned.unit_local[1:] != learned.unit_local[:-1], True))
     last_unit = last_unit[: len(learned.unit_local)]
-    for name in (*_KEPT, *charts):
+    for name in (*_KEPT, "safe", *charts):
         after[name][learned.unit_local[last_unit]] = learned.unit_state[name][last_unit]
     if not len(checks):
         return

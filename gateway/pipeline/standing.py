@@ -9,6 +9,7 @@ import numpy as np
 
 from gateway.metrology.conformity import Conformity
 from gateway.metrology.instants import format_instant
+from gateway.pipeline.forecasting import device_forecast
 from gateway.pipeline.plan import FOREVER, Plan
 from gateway.pipeline.state import NEVER, CenterMode, States
 
@@ -76,6 +77,6 @@ def device_state(plan: Plan, device: str, states: States, alarms: list[str]) -> 
         "margin_percent": None if np.isnan(margin) else margin,
         "drift": device_drift(plan, device, states).value,
         "alarms": alarms,
-        "forecast": None,
+        "forecast": device_forecast(plan, device, states),
         "due": None if due == FOREVER else format_instant(due),
     }

@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from gateway.alarms.conditions import CONDITION_DTYPE
 from gateway.drift.charts import chart_dtype, detectors
+from gateway.drift.trend import TREND
 
 __all__ = ["HELD", "STATE_VERSION", "CenterMode", "States", "dump", "fresh", "load", "state_dtype"]
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 NEVER = -(2**63)
 
 States = npt.NDArray[Any]
@@ -57,6 +58,7 @@ _JUDGED = np.dtype(
         ("error", np.float64),
         ("margin_percent", np.float64),
         ("conformity", np.int8),
+        ("safe", np.float64),  # 1 - U/MPE of the last check of the trend
         ("nearness", np.float64),
         ("settled", np.int8),  # D0 is settled
         ("groups", np.int64),  # complete subgroups of the chapter
@@ -72,7 +74,7 @@ _JUDGED = np.dtype(
 
 def state_dtype() -> np.dtype[Any]:
     """Return the layout of a channel's state: what was judged, conditions, charts."""
-    parts = (_JUDGED, CONDITION_DTYPE, chart_dtype(detectors()))
+    parts = (_JUDGED, CONDITION_DTYPE, chart_dtype((*detectors(), TREND)))
     fields: list[Any] = [(name, part[name]) for part in parts for name in part.names or ()]
     return np.dtype(fields)
 
@@ -83,7 +85,7 @@ def fresh(n: int) -> States:
     for name in ("time", "zero_time", "check_time"):
         states[name] = NEVER
     states["seq"] = -1
-    for name in ("value", "error", "margin_percent"):
+    for name in ("value", "error", "margin_percent", "safe"):
         states[name] = np.nan
     return states
 

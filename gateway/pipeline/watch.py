@@ -205,7 +205,7 @@ def _walk(  # noqa: C901  one pass over the readings, every condition in its tur
             since = conditions[AlarmKind.SILENT].since
             move(AlarmKind.SILENT, 0, max(time, since), row, "amended" if time <= since else "")
         if row in chapter_started:
-            for kind in (AlarmKind.DRIFT, AlarmKind.NOISY):
+            for kind in (AlarmKind.DRIFT, AlarmKind.NOISY, AlarmKind.FORECAST):
                 if kind in conditions and conditions[kind].level:
                     since = conditions[kind].since
                     conditions[kind] = Condition()

@@ -20,6 +20,7 @@ from gateway.alarms.life import Happening
 from gateway.metrology.instants import format_instant
 from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.columns import Columns, Ints
+from gateway.pipeline.forecasting import device_forecast
 from gateway.pipeline.happenings import OpenAlarms, happen
 from gateway.pipeline.intake import fresh_seen, receive, settle
 from gateway.pipeline.judge import Judgement, judge
@@ -213,7 +214,7 @@ def _devices(plan: Plan, result: Replay) -> dict[str, object]:
             "margin_percent": None if last is None else _number(states["margin_percent"][last]),
             "drift": device_drift(plan, device, states).value,
             "first_signal": {d.name: signals.get((device, d.name)) for d in plan.charts if d.kind == "drift"},
-            "forecast": None,
+            "forecast": device_forecast(plan, device, states),
         }
     return found
 
