@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -27,10 +28,12 @@ def out_of_order(x: Sequence[Decimal | Fraction]) -> int | None:
     if first is None:
         return None
     near = (max(at) - min(at)) * RETURN
-    low = high = at[0]
+    passed: list[Fraction] = []
     for i, value in enumerate(at):
-        further = not i or (value > high if first > 0 else value < low)
-        if not further and all(abs(value - passed) > near for passed in at[:i]):
+        place = bisect_left(passed, value)
+        beyond = place == len(passed) if first > 0 else place == 0 and value not in passed[:1]
+        neighbours = passed[max(0, place - 1) : place + 1]
+        if not beyond and all(abs(value - other) > near for other in neighbours):
             return i
-        low, high = min(low, value), max(high, value)
+        passed.insert(place, value)
     return None

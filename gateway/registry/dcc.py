@@ -246,7 +246,9 @@ def _text(node: Node | None, core: Node) -> str | None:
 
 
 def _ref_types(node: Node) -> frozenset[str]:
-    return frozenset(node.attributes.get("refType", "").split())
+    """Return the refTypes of an element; version 2.4 writes them as paths, `/basic/referenceValue`."""
+    words = node.attributes.get("refType", "").split()
+    return frozenset(w.removeprefix("/").replace("/", "_") if w.startswith("/") else w for w in words)
 
 
 def _tables(results: Node) -> Iterator[Table]:

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.errors import Mistake
-from gateway.metrology.units import UnitError, convert, to_decimal, unit
+from gateway.metrology.units import convert, to_decimal
 from gateway.registry.certify import AXIS_UNITS
 from gateway.registry.channels import channel_from
 from gateway.registry.dcc import Dcc, Role, Table, read_dcc
 from gateway.registry.dcc_mapping import Mappings
-from gateway.registry.dcc_points import CalibratedPoint, points_of
+from gateway.registry.dcc_points import points_of
+from gateway.registry.dcc_table import CalibratedPoint
+from gateway.registry.dcc_units import comparable, is_ratio
 from gateway.registry.dcc_values import DccError
 from gateway.registry.fields import decimal_text
 from gateway.registry.model import Channel, ErrorKind, Phase
@@ -157,7 +159,7 @@ class _Binding:
             if wanted not in known:
                 raise DccError(points[0].place, f"device {entry.spec.id} has no channel {wanted}; it has {names}")
             return known[wanted]
-        found = [c for c in known.values() if any(_comparable(p.x_unit, c.unit) for p in points)]
+        found = [c for c in known.values() if any(comparable(p.x_unit, c.unit) for p in points)]
         if len(found) == 1:
             return found[0]
         what = "none" if not found else "several"
@@ -168,7 +170,7 @@ class _Binding:
 
     def _chosen(self, points: Sequence[CalibratedPoint], phase: Phase, channel: Channel) -> list[CalibratedPoint]:
         """Return the points of one state whose unit is the channel's, of one table."""
-        found = [p for p in points if p.phase is phase and _comparable(p.x_unit, channel.unit)]
+        found = [p for p in points if p.phase is phase and comparable(p.x_unit, channel.unit)]
         found = [p for p in found if self.how.table is None or p.table == self.how.table]
         tables = list(dict.fromkeys(p.table for p in found))
         if len(tables) > 1:
@@ -202,13 +204,13 @@ def _point(point: CalibratedPoint, channel: Channel) -> Iterator[tuple[str, Tree
     """Yield the keys of a point as YAML would have them, the error in the channel's kind."""
     error, U, reference = point.error or Decimal(0), point.U or Decimal(0), point.reference or Decimal(0)
     written = point.unit
-    ratio = _comparable(point.unit, "%")
+    ratio = is_ratio(point.unit)
     if channel.error is ErrorKind.RELATIVE and not ratio:
         if not reference:
             raise DccError(point.place, f"has the reference 0, where the relative error of {channel.name} has no value")
         factor = 100 / abs(Fraction(convert(reference, point.x_unit, point.unit)))
         error, U, written = to_decimal(Fraction(error) * factor), to_decimal(Fraction(U) * factor), "%"
-    elif channel.error is ErrorKind.ABSOLUTE and ratio and not _comparable(channel.unit, "%"):
+    elif channel.error is ErrorKind.ABSOLUTE and ratio and not is_ratio(channel.unit):
         percent = Fraction(convert(Decimal(1), point.unit, "%", difference=True))
         factor = abs(Fraction(reference)) * percent / 100
         error, U, written = to_decimal(Fraction(error) * factor), to_decimal(Fraction(U) * factor), point.x_unit
@@ -223,7 +225,7 @@ def _x(point: CalibratedPoint, channel: Channel) -> str:
     wanted = AXIS_UNITS.get(channel.axis)
     if wanted is None:
         return f"{decimal_text(point.reference or Decimal(0))} {point.x_unit}"
-    fitting = [o for o in point.others if _comparable(o.unit, wanted)]
+    fitting = [o for o in point.others if comparable(o.unit, wanted)]
     found = [o for o in fitting if o.role is Role.X] or fitting
     if len(found) != 1 or found[0].value is None:
         names = ", ".join(repr(o.name) for o in fitting) or "none"
@@ -231,15 +233,6 @@ def _x(point: CalibratedPoint, channel: Channel) -> str:
             point.place, f"its {channel.axis.value} is in no single column ({names} fit); say it with --column x=NAME"
         )
     return f"{decimal_text(found[0].value)} {found[0].unit}"
-
-
-def _comparable(first: str, second: str) -> bool:
-    if first == second:
-        return True
-    try:
-        return unit(first).dimension == unit(second).dimension
-    except UnitError:
-        return False
 
 
 def _slug(text: str) -> str:

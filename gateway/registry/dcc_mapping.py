@@ -10,7 +10,7 @@ Files `config/dcc/*.yaml`, any of two lists:
 
 A column is named in any of its languages, or by its place (`#2`). `columns` has `reference` and `indication`, or one of
 them with `error` or `correction`; `U` and `k` where they are columns of their own; `x` where the error is over
-something else than the reference, such as the flow.
+something else than the reference, such as the flow. Where refTypes say the rest, any of these three may stand alone.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class ColumnsSpec(Written):
         if self.error is not None and self.correction is not None:
             raise ValueError("needs error or correction (correction = -error), not both")
         values, signed = (self.reference, self.indication), self.error or self.correction
+        if values == (None, None) and signed is None and (self.x or self.U or self.k):
+            return self  # the rest is said by refTypes
         if None in values and (signed is None or values == (None, None)):
             raise ValueError("needs reference and indication, or one of them with error or correction")
         return self

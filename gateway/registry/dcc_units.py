@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from gateway.metrology.units import UnitError, unit
 
-__all__ = ["unit_symbol"]
+__all__ = ["comparable", "is_ratio", "unit_symbol"]
 
 _PREFIXES: Mapping[str, str] = {
     "quecto": "q", "ronto": "r", "yocto": "y", "zepto": "z", "atto": "a", "femto": "f", "pico": "p", "nano": "n",
@@ -88,3 +88,18 @@ def _symbol(text: str) -> str:
         raise ValueError(f"{text!r} is not a D-SI unit such as \\kilogram or \\metre\\tothe{{3}}\\per\\hour")
     top = "·".join(above) or "1"
     return f"{top}/{'·'.join(below)}" if below else top
+
+
+def comparable(first: str, second: str) -> bool:
+    """Return whether quantities in these two units can be converted into each other."""
+    if first == second:
+        return True
+    try:
+        return unit(first).dimension == unit(second).dimension
+    except UnitError:
+        return False
+
+
+def is_ratio(symbol: str) -> bool:
+    """Return whether a unit is that of a ratio, such as %."""
+    return comparable(symbol, "%")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.registry.dcc import Dcc, Role, Table
     from gateway.registry.dcc_mapping import Mappings
-    from gateway.registry.dcc_points import CalibratedPoint
+    from gateway.registry.dcc_table import CalibratedPoint
 
 __all__ = ["DccReading", "Read", "Report", "read_certificates"]
 

@@ -82,8 +82,14 @@ def numbers(version: str, quantity: Quantity) -> str:
     return body if len(parts) == 1 else f"<si:hybrid>{body}</si:hybrid>"
 
 
+def ref_type_of(version: str, ref_type: str) -> str:
+    """Return a refType as its version spells it: 2.4 has paths."""
+    return f"/{ref_type.replace('_', '/')}" if version < "3" else ref_type
+
+
 def quantity_xml(version: str, quantity: Quantity) -> str:
-    ref_type = "" if quantity.ref_type is None else f' refType="{quantity.ref_type}"'
+    written = None if quantity.ref_type is None else ref_type_of(version, quantity.ref_type)
+    ref_type = "" if written is None else f' refType="{written}"'
     relative = ""
     if quantity.relative is not None:
         value, unit = quantity.relative.rsplit(" ", 1)
@@ -120,9 +126,10 @@ def dcc(
     status = "state" if version < "3" else "status"
     place = "" if version < "3" else "<dcc:performanceLocation>laboratory</dcc:performanceLocation>"
     name = "" if version < "3" else text("name", "Results")
-    contact = "<dcc:location><dcc:city>Hà Nội</dcc:city></dcc:location>"
+    contact = "<dcc:eMail>tdc@example.org</dcc:eMail><dcc:location><dcc:city>Hà Nội</dcc:city></dcc:location>"
+    adjustment = ref_type_of(version, "basic_adjustment")
     condition = (
-        f'<dcc:influenceConditions><dcc:influenceCondition refType="basic_adjustment">{text("name", "Adjustment")}'
+        f'<dcc:influenceConditions><dcc:influenceCondition refType="{adjustment}">{text("name", "Adjustment")}'
         f"<dcc:{status}>beforeAdjustment</dcc:{status}><dcc:data>{table_xml(version, as_found)}</dcc:data>"
         "</dcc:influenceCondition></dcc:influenceConditions>"
         if as_found
@@ -135,7 +142,7 @@ def dcc(
         else ""
     )
     statements = ""
-    if recalibration is not None:
+    if recalibration is not None and version >= "3":
         statements += f'<dcc:statement refType="basic_recalibration">{recalibration}</dcc:statement>\n'
     if conformity is not None and version >= "3":
         statements += (
@@ -156,7 +163,8 @@ def dcc(
 <dcc:endPerformanceDate>{end}</dcc:endPerformanceDate>
 {place}
 </dcc:coreData>
-<dcc:items><dcc:item>{text("name", "Balance")}<dcc:identifications><dcc:identification>
+<dcc:items><dcc:item>{text("name", "Balance")}{text("description", "15 kg")}
+<dcc:manufacturer>{text("name", "N.N.")}</dcc:manufacturer><dcc:identifications><dcc:identification>
 <dcc:issuer>manufacturer</dcc:issuer><dcc:value>{escape(serial)}</dcc:value>
 </dcc:identification></dcc:identifications></dcc:item></dcc:items>
 <dcc:calibrationLaboratory><dcc:contact>{text("name", laboratory)}{contact}</dcc:contact></dcc:calibrationLaboratory>

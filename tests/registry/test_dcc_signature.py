@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
+from signxml.signer import XMLSigner
 
 from gateway.errors import WrongUse
 from gateway.registry.dcc import read_dcc
@@ -101,6 +102,19 @@ def test_no_changed_number_is_ever_verified(at: int, piece: bytes) -> None:
         etree.fromstring(SIGNED), method="c14n"
     )
     assert (check_signature(raw, [ROOT.certificate], NOW).state is Signature.VERIFIED) == same
+
+
+def test_a_signature_without_a_certificate_is_unverified_and_forged_invalid() -> None:
+    root = etree.fromstring(dcc().encode())
+    raw = etree.tostring(XMLSigner(signature_algorithm="ecdsa-sha256").sign(root, key=LAB.key))
+    assert check(raw, ROOT).state is Signature.UNVERIFIED
+    assert check(raw.replace(b"A1234", b"A1235"), ROOT).state is Signature.INVALID
+
+
+def test_a_signer_that_is_trusted_itself_needs_no_issuer() -> None:
+    alone = party("Alone")
+    assert check(signed(dcc(), alone), alone).state is Signature.VERIFIED
+    assert check(signed(dcc(), alone), ROOT).state is Signature.UNVERIFIED
 
 
 def test_a_signature_of_a_part_is_invalid() -> None:
