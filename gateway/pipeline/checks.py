@@ -98,8 +98,11 @@ def epochs_of(plan: Plan, channel: Ints, time: Ints) -> Ints:
     return epoch
 
 
-def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: Ints) -> Checks:
-    """Return the checks among the readings with everything that does not depend on σ."""
+def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: Ints, *, alone: bool = False) -> Checks:
+    """Return the checks among the readings with everything that does not depend on σ.
+
+    With `alone` no reading knows of another: a zero check corrects none.
+    """
     row = np.flatnonzero(~np.isnan(c.reference))
     channel, time, local, epoch = c.channel[row], c.time[row], local[row], epoch[row]
     relative = plan.relative[channel]
@@ -113,7 +116,9 @@ def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: In
     rounding = np.where(started, resolution / np.sqrt(6.0), resolution / np.sqrt(12.0)) * scale
     x, flow, current = _axes(plan, c, row, channel, indication, reference)
     base, base_u, base_k = _baseline(plan, c, row, epoch, x, flags)
-    zero, corrected = _zero_correction(plan, states, c, row, local, channel, time, indication, reference, flags)
+    zero, corrected = _zero_correction(
+        plan, states, c, row, local, channel, time, indication, reference, flags, alone=alone
+    )
     corrected_error = np.where(np.isnan(zero), error, exact_error(corrected, reference, relative & ~zero_reference))
     mpe = _mpe(plan, c, row, epoch, reference, flow, current)
     mpe[zero_reference] = np.nan
@@ -248,12 +253,14 @@ def _zero_correction(
     indication: Floats,
     reference: Floats,
     flags: Ints,
+    *,
+    alone: bool,
 ) -> tuple[Floats, Floats]:
     """Return E0 for load checks of scales that follow a zero check within 10 min, and the indication less E0."""
     weighing = plan.weighing[channel]
     if not weighing.any():
         return np.full(len(row), np.nan), indication
-    is_zero = weighing & (reference == 0.0) & (c.stable[row] != 0)
+    is_zero = weighing & (reference == 0.0) & (c.stable[row] != 0) & (not alone)
     place = np.maximum.accumulate(np.where(is_zero, np.arange(len(row)), -1))
     inside = (place >= 0) & (channel[place] == channel)
     zero_time = np.where(inside, time[place], states["zero_time"][local])

@@ -235,13 +235,24 @@ def _epochs(
     return epochs
 
 
-def _fingerprint(device: Device, channel: Channel, epochs: Sequence[Epoch]) -> str:
-    """Return hashes of everything a verdict of this channel depends on: what holds always, then epoch by epoch."""
+def _fingerprint(device: Device, channel: Channel, epochs: Sequence[Epoch], standard: Sequence[Epoch]) -> str:
+    """Return hashes of everything a verdict of this channel depends on: what holds always, then epoch by epoch.
+
+    The certificates of the channel's standard are part of it: they give the uncertainty of references without one.
+    """
     parts = [_hash(repr(channel), device.kind, device.decision)]
-    for e in epochs:
+    theirs = [e for n, e in enumerate(standard) if n == 0 or _certified(e) != _certified(standard[n - 1])]
+    for start in sorted({e.start for e in (*epochs, *theirs)}):
+        e = [own for own in epochs if own.start <= start][-1]
         pack, limits = e.pack and e.pack.reference, e.limits and e.limits.key
-        parts.append(f"{e.start}:" + _hash(repr((e.segment, e.certificate, e.valid_to, pack, limits, e.settings))))
+        said = repr((e.segment, e.certificate, e.valid_to, pack, limits, e.settings))
+        by = [_certified(other) for other in theirs if other.start <= start][-1:]
+        parts.append(f"{start}:" + _hash(said, *(repr(c) for c in by)))
     return " ".join(parts)
+
+
+def _certified(epoch: Epoch) -> tuple[Certificate | None, int | None]:
+    return epoch.certificate, epoch.valid_to
 
 
 def _hash(*texts: str) -> str:
@@ -319,6 +330,9 @@ def compile_plan(
     channel_of = [c for (_, c), es in zip(rows, all_epochs, strict=True) for _ in es]
     chosen = [es[0].charts for es in all_epochs]
     counts = np.array([len(es) for es in all_epochs], np.int64)
+    of: dict[tuple[str | None, str], list[Epoch]] = {
+        (d.id, c.name): es for (d, c), es in zip(rows, all_epochs, strict=True)
+    }
     limits, e_limits = _unique_limits(epochs)
     curves, e_curve, conditions = _flat_curves(epochs)
     provisional = {
@@ -383,7 +397,10 @@ def compile_plan(
         limits=limits,
         curves=curves,
         conditions=conditions,
-        fingerprints=tuple(_fingerprint(d, c, es) for (d, c), es in zip(rows, all_epochs, strict=True)),
+        fingerprints=tuple(
+            _fingerprint(d, c, es, of.get((c.standard, c.name), ()))
+            for (d, c), es in zip(rows, all_epochs, strict=True)
+        ),
     )
 
 

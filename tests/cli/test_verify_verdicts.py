@@ -223,3 +223,45 @@ def test_readings_beyond_the_horizon_stay_as_they_were_judged(judged: Site) -> N
     site.do("apply", "devices.yaml")
     found = verify(site)
     assert found["verdicts"] == 60
+
+
+STANDARD = """\
+devices:
+  - {id: std, kind: reference, channels: {mass: {unit: kg}}}
+  - {id: s, kind: weighing, rule_pack: oiml-r76, parameters: {class: III, max: 15 kg, e: 5 g, d: 5 g},
+     channels: {mass: {unit: kg, sigma: 1.6 g, standard: std}}}
+certificates:
+  - {id: c1, device: std, channel: mass, performed_at: 2026-01-01, points: [{error: 0 g, U: 0.1 g, k: 2}]}
+"""
+
+
+def without_u(time: str, value: float, reference: float, seq: int) -> dict[str, object]:
+    return {"time": time, "device": "s", "channel": "mass", "value": value, "unit": "kg", "reference": reference,
+            "seq": seq, "boot": "b"}  # fmt: skip
+
+
+def imported(site: Site, name: str, *rows: dict[str, object]) -> None:
+    site.write(name, "".join(json.dumps(r) + "\n" for r in rows))
+    site.do("import", name)
+
+
+def test_a_new_certificate_of_a_standard_supersedes_what_was_judged_with_it(site: Site) -> None:
+    site.write("standard.yaml", STANDARD)
+    site.do("apply", "standard.yaml")
+    imported(site, "r.ndjson", *(without_u(f"2026-0{m}-15T08:00:00Z", 5.005, 5, m) for m in range(1, 7)))
+    later = STANDARD[STANDARD.index("certificates") :].replace("c1", "c2").replace("-01-01", "-04-01")
+    site.write("later.yaml", later.replace("U: 0.1 g", "U: 4 g"))
+    said = site.do("apply", "later.yaml").out
+    assert "s mass: 3 verdicts from 2026-03-31T17:00:00Z on are judged again" in said
+    found = verify(site)
+    assert found["sound"]
+    assert found["superseded"] == 3
+
+
+def test_a_reading_beyond_the_horizon_is_judged_alone_though_others_came_with_it(site: Site) -> None:
+    site.write("standard.yaml", STANDARD)
+    site.do("apply", "standard.yaml")
+    imported(site, "r.ndjson", without_u("2026-06-15T08:00:00Z", 5.005, 5, 1))
+    zero, load = without_u("2026-02-15T08:00:00Z", 0.005, 0, 2), without_u("2026-02-15T08:01:00Z", 5.005, 5, 3)
+    imported(site, "old.ndjson", zero, load)
+    assert verify(site)["verdicts"] == 3
