@@ -97,7 +97,7 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     local = np.repeat(np.arange(len(channels)), counts)
     epoch = epochs_of(plan, columns.channel, columns.time)
     signals = watch_signal(plan, states, columns, firsts, counts)
-    checks = check_columns(plan, states, columns, local, epoch)
+    checks = check_columns(plan, states, columns, local, epoch, alone=alone)
     fit = ~checks.zero_reference & (columns.stable[checks.row] != 0) & ~signals.out_of_range[checks.row]
     chartable = fit & np.isfinite(checks.residual) & (not alone)
     if not alone:
