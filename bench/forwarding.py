@@ -52,6 +52,8 @@ class Counting(StandIn):
     def _write(self, _headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         now = now_ns()
         for line in body.split(b"\n"):
+            if not line.startswith(b"reading,"):  # an alarm about the outage, say
+                continue
             head, _, stamp = line.rpartition(b" ")
             series = head[: head.index(b" ")]
             number = key(series, int(stamp))
