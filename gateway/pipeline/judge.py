@@ -118,11 +118,12 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     followed = follow_trend(plan, checks, learned, verdicts["U"])
     asked[AlarmKind.FORECAST] = followed.wanted
     real = checks.row >= 0
-    wanted = {kind: _spread(column[real], checks.row[real], len(columns)) for kind, column in asked.items()}
+    wanted = {kind: _spread(column[real], checks.row[real], len(columns), NO_OPINION) for kind, column in asked.items()}
     started = _chapters_started(plan, states, checks, learned)
     changes = apply_conditions(
-        plan, after, columns, firsts, counts, signals, wanted, started, _wanted_before(checks, asked)
-    )
+        plan, after, columns, firsts, counts, signals, wanted, started, _wanted_before(checks, asked),
+        _spread(checks.x[real], checks.row[real], len(columns), np.nan),
+    )  # fmt: skip
     _remember(after, columns, firsts, counts, signals)
     _remember_checks(after, columns, checks, learned, verdicts, major, nearness, fit)
     return Judgement(
@@ -131,8 +132,9 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     )  # fmt: skip
 
 
-def _spread(column: npt.NDArray[np.int8], row: Ints, n: int) -> npt.NDArray[np.int8]:
-    out = np.full(n, NO_OPINION, np.int8)
+def _spread(column: npt.NDArray[Any], row: Ints, n: int, none: float) -> npt.NDArray[Any]:
+    """Return one value per reading: those of checks, and `none`."""
+    out = np.full(n, none, column.dtype)
     out[row] = column
     return out
 

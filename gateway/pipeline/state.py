@@ -60,6 +60,8 @@ _JUDGED = np.dtype(
         ("conformity", np.int8),
         ("safe", np.float64),  # 1 - U/MPE of the last check of the trend
         ("nearness", np.float64),
+        ("mpe_x", np.float64),  # where and when `mpe` was last asked for
+        ("mpe_time", np.int64),
         ("settled", np.int8),  # D0 is settled
         ("groups", np.int64),  # complete subgroups of the chapter
         ("group_n", np.int64),  # the open subgroup: checks, sum of residuals, which, since when (ns)
@@ -85,7 +87,7 @@ def fresh(n: int) -> States:
     for name in ("time", "zero_time", "check_time"):
         states[name] = NEVER
     states["seq"] = -1
-    for name in ("value", "error", "margin_percent", "safe"):
+    for name in ("value", "error", "margin_percent", "safe", "mpe_x"):
         states[name] = np.nan
     return states
 

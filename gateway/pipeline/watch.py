@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.alarms.conditions import HOLD, RULES, AlarmKind, Condition, Severity, Transition, step
-from gateway.pipeline.columns import Columns, Ints, boot_code
+from gateway.pipeline.columns import Columns, Floats, Ints, boot_code
 from gateway.pipeline.plan import FOREVER, Plan
 from gateway.pipeline.state import NEVER, States
 
@@ -113,12 +114,13 @@ def apply_conditions(
     check_wanted: Mapping[AlarmKind, Wanted],
     chapter_started: Mapping[int, str],
     before: Before,
+    point: Floats,
 ) -> list[Change]:
     """Step every condition through its channel's readings; `states` (one row per channel) are changed.
 
     `check_wanted` covers all readings, NO_OPINION where a reading is no judged check. `chapter_started` maps rows
     at which a new chapter begins to its reason: conditions of charts fall there. `before`: what checks before these
-    readings ask for only now.
+    readings ask for only now. `point`: x of each check, NaN where it is none.
     """
     wanted = {**_health_wanted(plan, c, signals), **check_wanted}
     busy = np.zeros(len(c), np.bool_)
@@ -140,7 +142,7 @@ def apply_conditions(
             or any(kind is earlier and want > 0 for earlier, want, _ in before.get(local, ()))
         ]
         asking = {k: wanted.get(k) for k in kinds}
-        changes += _walk(plan, states, local, c, rows, signals, asking, chapter_started, before.get(local, ()))
+        changes += _walk(plan, states, local, c, rows, signals, asking, chapter_started, before.get(local, ()), point)
     return changes
 
 
@@ -162,6 +164,7 @@ def _walk(  # noqa: C901  one pass over the readings, every condition in its tur
     wanted: Mapping[AlarmKind, Wanted | None],
     chapter_started: Mapping[int, str],
     before: Sequence[tuple[AlarmKind, int, int]],
+    point: Floats,
 ) -> list[Change]:
     """Walk one channel's readings through those of its conditions that stand or are asked for."""
     state = states[local]
@@ -172,6 +175,8 @@ def _walk(  # noqa: C901  one pass over the readings, every condition in its tur
     asked = {k: column[rows.start : rows.stop].tolist() for k, column in wanted.items() if column is not None}
     conditions = {kind: Condition.of(state, kind) for kind in wanted}
     can_be_silent = AlarmKind.SILENT in conditions
+    points = point[rows.start : rows.stop].tolist() if AlarmKind.MPE in conditions else []
+    asked_at, asked_when = float(state["mpe_x"]), int(state["mpe_time"])
     changes: list[Change] = []
 
     def note(kind: AlarmKind, transition: Transition, time: int, row: int, reason: str, since: int) -> None:
@@ -194,6 +199,12 @@ def _walk(  # noqa: C901  one pass over the readings, every condition in its tur
         if transition is not None:
             note(kind, transition, time, row, reason, was.since or conditions[kind].since)
 
+    def speaks(want: int, x: float, time: int) -> bool:
+        nonlocal asked_at, asked_when
+        if want >= conditions[AlarmKind.MPE].level:
+            asked_at, asked_when = x, time
+        return want == HOLD or comparable(x, asked_at) or time - asked_when >= POINT_FORGOTTEN_NS
+
     for kind, want, time in before:
         if kind in conditions and want != NO_OPINION and (want > 0 or conditions[kind].level):
             move(kind, want, time, -1)
@@ -205,6 +216,7 @@ def _walk(  # noqa: C901  one pass over the readings, every condition in its tur
             since = conditions[AlarmKind.SILENT].since
             move(AlarmKind.SILENT, 0, max(time, since), row, "amended" if time <= since else "")
         if row in chapter_started:
+            asked_at = math.nan
             for kind in (AlarmKind.DRIFT, AlarmKind.NOISY, AlarmKind.FORECAST):
                 if kind in conditions and conditions[kind].level:
                     since = conditions[kind].since
@@ -212,11 +224,31 @@ def _walk(  # noqa: C901  one pass over the readings, every condition in its tur
                     note(kind, Transition.CLEARED, time, row, chapter_started[row], since)
         for kind, column in asked.items():
             want = column[i]
-            if want != NO_OPINION and (want > 0 or conditions[kind].level):
+            if want == NO_OPINION or not (want > 0 or conditions[kind].level):
+                continue
+            if kind is not AlarmKind.MPE or speaks(want, points[i], time):
                 move(kind, want, time, row)
+    state["mpe_x"], state["mpe_time"] = asked_at, asked_when
     for kind, condition in conditions.items():
         condition.store(state, kind)
     return changes
+
+
+POINT_FORGOTTEN_NS = 35 * 86_400 * 10**9
+"""A point of the error curve that has not been checked for so long tells nothing any more."""
+
+
+def comparable(x: float, other: float) -> bool:
+    """Return whether a good check at x speaks for an error found at `other`: zero for zero, else within a fifth.
+
+    A scale whose zero is off shows it at no load above; its `mpe` must not fall by the good checks of other loads.
+
+    >>> comparable(0.0, 5.0), comparable(5.0, 5.1), comparable(1.0, math.nan)
+    (False, True, True)
+    """
+    if math.isnan(x) or math.isnan(other) or x == other:
+        return True
+    return x * other > 0.0 and abs(x - other) <= 0.2 * max(abs(x), abs(other))
 
 
 def silent_since(plan: Plan, states: States, at: int) -> Ints:
