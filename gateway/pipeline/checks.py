@@ -13,6 +13,7 @@ from gateway.metrology.decimals import exact_difference, exact_error
 from gateway.metrology.units import convert_float
 from gateway.pipeline.columns import Columns, Floats, Ints
 from gateway.pipeline.plan import Plan
+from gateway.pipeline.registers import register_amounts
 from gateway.pipeline.state import States
 
 __all__ = ["FLAGS", "ZERO_WINDOW_NS", "Checks", "Flag", "check_columns", "epochs_of"]
@@ -106,13 +107,13 @@ def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: In
     row = np.flatnonzero(~np.isnan(c.reference))
     channel, time, local, epoch = c.channel[row], c.time[row], local[row], epoch[row]
     relative = plan.relative[channel]
-    indication, reference, started = _amounts(c, row)
+    indication, reference, started = register_amounts(plan, c, row, lambda: _standards(plan, c, row))
     flags = np.zeros(len(row), np.int64)
     reference_u = _reference_u(plan, c, row, reference, flags)
     zero_reference = relative & (reference == 0.0)
     scale = np.where(relative & ~zero_reference, 100.0 / np.where(reference == 0.0, 1.0, np.abs(reference)), 1.0)
     error = exact_error(indication, reference, relative & ~zero_reference)
-    resolution = plan.resolution[channel]
+    resolution = plan.resolution[channel] * plan.multiplier[channel]
     rounding = np.where(started, resolution / np.sqrt(6.0), resolution / np.sqrt(12.0)) * scale
     x, flow, current = _axes(plan, c, row, channel, indication, reference)
     base, base_u, base_k = _baseline(plan, c, row, epoch, x, flags)
@@ -157,15 +158,6 @@ def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: In
         relative=relative,
         flags=flags,
     )
-
-
-def _amounts(c: Columns, row: Ints) -> tuple[Floats, Floats, Bools]:
-    """Return amount indicated and reference amount; differences of registers are taken as decimals."""
-    indication, reference = c.value[row], c.reference[row]
-    started = ~np.isnan(c.value_start[row])
-    indication = np.where(started, exact_difference(indication, c.value_start[row]), indication)
-    counted = ~np.isnan(c.reference_start[row])
-    return indication, np.where(counted, exact_difference(reference, c.reference_start[row]), reference), started
 
 
 def _reference_u(plan: Plan, c: Columns, row: Ints, reference: Floats, flags: Ints) -> Floats:

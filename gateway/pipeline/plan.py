@@ -18,8 +18,10 @@ from gateway.drift import Detector
 from gateway.drift.charts import detectors
 from gateway.metrology.baseline import Curve, CurveTable
 from gateway.metrology.limits import Limits
+from gateway.metrology.registers import turn_of
 from gateway.metrology.rulepacks import RulePack, RulePacks
 from gateway.pipeline.columns import Floats, Ints
+from gateway.pipeline.registers import exchanges
 from gateway.registry.model import (
     Axis,
     Center,
@@ -101,6 +103,9 @@ class Plan:
     axis: npt.NDArray[np.int8]
     decision: npt.NDArray[np.int8]
     resolution: Floats
+    turn: Floats
+    multiplier: Floats
+    exchanged: Mapping[int, Ints]
     sigma: Floats
     center: npt.NDArray[np.int8]
     learn: Ints
@@ -191,7 +196,7 @@ def _curves(
         groups.setdefault(key, []).append(
             (None if p.x is None else float(p.x), float(p.error), float(p.U), float(p.k)),
         )
-    widen = float(channel.resolution) if channel.axis in {Axis.REFERENCE, Axis.INDICATION} else 0.0
+    widen = float(channel.resolution * channel.multiplier) if channel.axis in {Axis.REFERENCE, Axis.INDICATION} else 0.0
     return tuple((key, Curve.of(points, resolution=widen)) for key, points in groups.items())
 
 
@@ -362,6 +367,9 @@ def compile_plan(
         axis=np.array([AXES.index(c.axis) for _, c in rows], np.int8),
         decision=np.array([DECISIONS.index(d.decision) for d, _ in rows], np.int8),
         resolution=np.array([float(c.resolution) for _, c in rows], np.float64),
+        turn=np.array([turn_of(c.digits) for _, c in rows], np.float64),
+        multiplier=np.array([float(c.multiplier) for _, c in rows], np.float64),
+        exchanged=exchanges(registry.events, [(d.id, c.type) for d, c in rows]),
         sigma=np.array([np.nan if c.sigma is None else float(c.sigma) for _, c in rows], np.float64),
         center=np.array([CENTERS.index(c.center) for _, c in rows], np.int8),
         learn=np.array([c.learn for _, c in rows], np.int64),
