@@ -92,12 +92,15 @@ class _Checked:
         return self._sound(lambda: load(config, os.environ))
 
     def rule_packs(self, config: Path | None, settings: Settings | None) -> RulePacks | None:
-        """Check the site's rule packs over the shipped ones."""
+        """Check the site's rule packs and intervals of verification over the shipped ones."""
+        from gateway.due import read_intervals
         from gateway.registry.files import read_rule_packs
         from gateway.settings import Settings, config_folder
 
         zone = (settings or Settings()).zone
-        return self._sound(lambda: read_rule_packs(config_folder(config) / "rulepacks", zone))
+        folder = config_folder(config) / "rulepacks"
+        self._sound(lambda: read_intervals(folder / "intervals", zone))
+        return self._sound(lambda: read_rule_packs(folder, zone))
 
     def profiles(self, config: Path | None) -> Mapping[str, Profile] | None:
         """Check the site's profiles over the shipped ones."""
