@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Applied", "apply", "apply_specs", "decide_entries", "import_files", "make_router", "open_history", "open_ledger",
     "plan_from",
-    "read_recording", "registry_of", "replay_plan", "rule_packs", "settings_of",
+    "read_recording", "registry_of", "remembered_dccs", "replay_plan", "rule_packs", "settings_of",
 ]  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def replay_plan(config: Path | None, paths: Sequence[Path] | None, budget: str |
     from gateway.design import design_site, fleet, widen
     from gateway.pipeline.plan import NEVER, compile_plan
     from gateway.registry.build import build
-    from gateway.registry.files import read_registry
+    from gateway.registry.files import read_registry, registry_files
 
     settings = settings_of(config)
     packs = rule_packs(config, settings)
@@ -111,9 +111,21 @@ def replay_plan(config: Path | None, paths: Sequence[Path] | None, budget: str |
                 return plan_from(ledger, settings, packs)
             registry = registry_of(ledger, settings, packs)
     else:
-        registry = build(read_registry(paths), zone=settings.zone, packs=packs)
-        limits = design_site(registry, budget or settings.drift.budget, fleet(registry))
+        files = registry_files(paths)
+        specs = read_registry(files, dcc=remembered_dccs(config, files))
+        registry = build(specs, zone=settings.zone, packs=packs)
+    limits = design_site(registry, budget or settings.drift.budget, fleet(registry))
     return compile_plan(registry, packs, {k: [(NEVER, v)] for k, v in limits.items()}, widen, settings.site)
+
+
+def remembered_dccs(config: Path | None, files: Sequence[Path]) -> DccBinding | None:
+    """Return what is remembered of DCC XML; None without such a file among registry files."""
+    if all(path.suffix.lower() != ".xml" for path in files):
+        return None
+    from gateway.registry.dcc_binding import DccBinding
+    from gateway.registry.dcc_mapping import read_mappings
+
+    return DccBinding(remembered=read_mappings(config_folder(config) / "dcc"))
 
 
 def read_recording(file: Path, form: str, *, keep_going: bool) -> tuple[list[Reading], list[Refusal]]:

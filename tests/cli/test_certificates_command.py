@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.cli.support import DEVICES, Site
+from tests.cli.support import DEVICES, Site, steady
 from tests.registry.dccs import ERROR, INDICATION, REFERENCE, TABLE, VERSIONS, dcc
 from tests.registry.signing import party, signed
 
@@ -261,3 +262,16 @@ def test_a_signature_is_checked_and_an_invalid_one_is_exit_one(site: Site) -> No
     site.do("apply", "devices.yaml")
     assert "ds:Signature" in site.do("apply", "forged.xml", "--device", "scale-07", code=2).err
     site.do("apply", "c.xml", "--device", "scale-07")
+
+
+def test_a_replay_reads_a_dcc_beside_the_devices(site: Site) -> None:
+    site.write("registry/devices.yaml", WITH_SERIAL)
+    site.write("registry/c.xml", dcc(table=[replace(q, ref_type=None) for q in KG]))
+    recording = site.recording("r.csv", steady(range(1, 5)))
+    command = ("replay", recording, "--registry", "registry", "--out", "out")
+    assert "--column" in site.do(*command, code=2).err
+    columns = ("--column", "reference=#1", "--column", "indication=#2", "--column", "error=#3")
+    site.do("certificates", "read", "registry/c.xml", *columns, "--remember")
+    site.do(*command)
+    verdicts = [json.loads(line) for line in site.files("out")["verdicts.ndjson"].splitlines()]
+    assert {v["baseline_error"] for v in verdicts} == {0.0012}

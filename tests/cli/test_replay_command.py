@@ -156,3 +156,10 @@ def test_an_empty_recording_is_an_empty_summary(site: Site) -> None:
     said = site.do("replay", site.recording("r.csv", []), *REGISTRY, "--json").document()
     assert said["readings"]["received"] == 0
     assert Path("replay/verdicts.ndjson").read_bytes() == b""
+
+
+def test_a_budget_designs_limits_for_the_fleet_of_the_ledger(site: Site) -> None:
+    site.apply()
+    recording = site.recording("r.csv", steady(range(1, 5)))
+    site.do("replay", recording, "--budget", "1/month", "--out", "out")
+    assert len(site.files("out")["verdicts.ndjson"].splitlines()) == 4

@@ -127,13 +127,15 @@ class _Checked:
         self, config: Path | None, settings: Settings | None, packs: RulePacks | None, paths: list[Path] | None
     ) -> Mapping[str, int]:
         """Check the registry files; return how many devices, certificates and events they hold."""
+        from gateway.app import remembered_dccs
         from gateway.registry.build import build
-        from gateway.registry.files import read_registry
+        from gateway.registry.files import read_registry, registry_files
         from gateway.registry.specs import Specs
         from gateway.settings import Settings, config_folder
 
         wanted = paths or [p for p in [config_folder(config) / "devices"] if _holds_registry(p)]
-        specs = read_registry(wanted) if wanted else Specs()
+        files = registry_files(wanted) if wanted else []
+        specs = read_registry(files, dcc=remembered_dccs(config, files)) if files else Specs()
         if packs is None:
             self.mistakes += specs.mistakes
         else:
