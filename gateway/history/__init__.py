@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import nan
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -49,6 +50,10 @@ class ChannelSettings:
     unit: str
     register: bool = False
     every_ns: int | None = None
+    turn: float = nan
+    """After how many units a register begins again; NaN: unknown."""
+    exchanges: tuple[int, ...] = ()
+    """When the meter was exchanged, ns, ascending."""
 
 
 class History(Protocol):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
+from itertools import pairwise, repeat
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -12,16 +13,26 @@ import numpy.typing as npt
 from gateway.history import RESOLUTIONS_NS, Bucket, ChannelSettings, Query
 from gateway.history.pieces import Cut, Pieces, missing
 from gateway.metrology.readings import Quality
+from gateway.metrology.units import exact
 
-__all__ = ["bucket_starts", "buckets_of", "day_starts", "piece_starts"]
+__all__ = ["bucket_starts", "buckets_of", "day_starts", "decimal_sum", "piece_starts"]
 
 Ints = npt.NDArray[np.int64]
 
 
 def buckets_of(
-    pieces: Pieces, before: Pieces | None, query: Query, channel: str, settings: ChannelSettings, resolution: str
+    pieces: Pieces,
+    before: Pieces | None,
+    query: Query,
+    channel: str,
+    settings: ChannelSettings,
+    resolution: str,
+    steps: npt.NDArray[np.float64] | None = None,
 ) -> list[Bucket]:
-    """Return the buckets of some pieces, which must not share one with others; `before` is the piece next before."""
+    """Return the buckets of some pieces, which must not share one with others; `before` is the piece next before.
+
+    `steps`: what a register has advanced in each piece (gateway.history.steps); None for what is no register.
+    """
     if not len(pieces):
         return []
     starts = bucket_starts(pieces["start"], resolution, query.zone)
@@ -35,7 +46,6 @@ def buckets_of(
     margin = np.fmin.reduceat(pieces["margin"], first)
     qualities = np.bitwise_or.reduceat(pieces["qualities"], first)
     mean = None if settings.register else np.add.reduceat(pieces["sum"], first) / n
-    delta = _deltas(pieces, before, last) if settings.register else None
     return [
         {
             "time": start,
@@ -59,7 +69,7 @@ def buckets_of(
             _seconds(starts[first]), n.tolist(), np.add.reduceat(pieces["checks"].astype(np.int64), first).tolist(),
             np.minimum.reduceat(pieces["min"], first).tolist(), np.maximum.reduceat(pieces["max"], first).tolist(),
             repeat(None, len(first)) if mean is None else mean.tolist(), pieces["first"][first].tolist(),
-            pieces["last"][last].tolist(), repeat(None, len(first)) if delta is None else delta.tolist(),
+            pieces["last"][last].tolist(), repeat(None, len(first)) if steps is None else _sums(steps, first),
             margin.tolist(), _completeness(n, starts[first], query, settings, resolution),
             np.add.reduceat(gaps, first).tolist(), qualities.tolist(), strict=True,
         )
@@ -90,6 +100,18 @@ def bucket_starts(time: Ints, resolution: str, zone: ZoneInfo) -> Ints:
     return edges[np.searchsorted(edges, time, side="right") - 1]
 
 
+def decimal_sum(steps: Sequence[float]) -> float:
+    """Return the sum of the decimals that the floats were written as."""
+    return steps[0] if len(steps) == 1 else float(sum(map(exact, steps)))
+
+
+def _sums(steps: npt.NDArray[np.float64], first: Ints) -> list[float]:
+    """Return the sums of steps from each place in `first` to the next."""
+    edges = [*first.tolist(), len(steps)]
+    said = steps.tolist()
+    return said if len(edges) == len(said) + 1 else [decimal_sum(said[a:b]) for a, b in pairwise(edges)]
+
+
 def piece_starts(resolution: str, zone: ZoneInfo) -> Cut:
     """Return how readings are cut into pieces: by minutes; by hours; for days by hours in which no day begins."""
 
@@ -114,14 +136,6 @@ def day_starts(first: int, last: int, zone: ZoneInfo) -> Ints:
         edges.append(int(local.timestamp()) * 10**9)
         day += timedelta(days=1)
     return np.array(edges, np.int64)
-
-
-def _deltas(pieces: Pieces, before: Pieces | None, last: Ints) -> npt.NDArray[np.float64]:
-    """Return what a register has advanced in each bucket: from the last reading before it, wherever that was."""
-    ended: npt.NDArray[np.float64] = pieces["last"][last]
-    first = pieces["first"][:1] if before is None else before["last"][-1:]
-    begun: npt.NDArray[np.float64] = np.append(first, ended[:-1])
-    return ended - begun
 
 
 def _completeness(

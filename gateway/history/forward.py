@@ -17,7 +17,7 @@ import numpy as np
 
 from gateway.history.forward_series import ChannelSeries
 from gateway.history.lineprotocol import Unencodable
-from gateway.history.points import ReadingRow, alarm_point, alarm_series, reading_lines, verdict_lines
+from gateway.history.points import ReadingRow, alarm_point, alarm_series, reading_lines, said_numbers, verdict_lines
 from gateway.ledger import alarms as alarm_rows
 from gateway.ledger import forwarding as sent
 from gateway.ledger import readings
@@ -41,19 +41,26 @@ _ROWS = """
 _AMENDED = (
     "SELECT a.reading, a.version, a.context, a.verdict FROM amendment a JOIN reading r ON r.id = a.reading WHERE {}"
 )
+_CHECKS = """
+    SELECT r.id, COALESCE(s.slot, r.time) FROM reading r LEFT JOIN forward_shift s ON s.reading = r.id
+    WHERE r.channel = ? AND r.time BETWEEN ? AND ? AND r.verdict IS NOT NULL ORDER BY 2"""
 _UTC = ZoneInfo("UTC")
 _RANGE = "r.id BETWEEN ? AND ?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """Lines of one stream and the cursor that holds once they are delivered; `marks` say which row each line is of."""
+    """Lines of one stream and the cursor that holds once they are delivered; `marks` say which row each line is of.
+
+    `cleared`: points to delete before, as (predicate, first, last ns); all of them are among the lines.
+    """
 
     stream: str
     after: Cursor
     lines: list[str]
     marks: list[tuple[str, int]]
     unencodable: list[Refused]
+    cleared: Sequence[tuple[str, int, int]] = ()
     beginning: int = 0
 
 
@@ -150,7 +157,43 @@ class Feed:
         if not ids:
             return None
         which = f"r.id IN ({', '.join('?' * len(ids))})"
-        return self._parcel(AMENDED, replace(cursor, live=last), which, ids, verdicts_only=True)
+        parcel = self._parcel(AMENDED, replace(cursor, live=last), which, ids, verdicts_only=True)
+        return replace(parcel, cleared=self._cleared(which, ids))
+
+    def _cleared(self, which: str, ids: Sequence[int]) -> list[tuple[str, int, int]]:
+        """Return the stretches of these superseding verdicts in which one lacks a number that it once had.
+
+        Writing a point anew leaves standing what it no longer says. A stretch holds no verdict but these.
+        """
+        connection = self.ledger.connection
+        spans: dict[int, tuple[int, int]] = {}
+        bare = self._lacking(which, ids)
+        for channel, time in connection.execute(f"SELECT channel, time FROM reading r WHERE {which}", ids):  # noqa: S608
+            low, high = spans.get(channel, (time, time))
+            spans[channel] = (min(low, time), max(high, time))
+        here, found = set(ids), []
+        for channel, span in spans.items():
+            run: list[tuple[int, int]] = []
+            for row in [*connection.execute(_CHECKS, (channel, *span)), (0, 0)]:
+                if row[0] in here:
+                    run.append(row)
+                    continue
+                if bare.intersection(i for i, _ in run):
+                    found.append((self._series.tags(run[0][0], channel).predicate, run[0][1], run[-1][1]))
+                run = []
+        return found
+
+    def _lacking(self, which: str, ids: Sequence[int]) -> set[int]:
+        """Return the readings whose verdict now lacks a number that an earlier version of it had."""
+        first = f"SELECT r.id, 0, r.context, r.verdict FROM reading r WHERE {which} AND r.verdict IS NOT NULL"  # noqa: S608
+        versions = f"{first} UNION ALL {_AMENDED.format(which)} ORDER BY 1, 2"
+        had: dict[int, set[str]] = {}
+        now: dict[int, set[str]] = {}
+        for reading, _, context, verdict in self.ledger.connection.execute(versions, (*ids, *ids)):
+            v = np.frombuffer(verdict, self._context(context)[1])[0]
+            had.setdefault(reading, set()).update(now.get(reading, ()))
+            now[reading] = said_numbers(v)
+        return {i for i, names in had.items() if names - now[i]}
 
     def _rollups(self) -> Parcel | None:
         from gateway.history.forward_rollups import rollup_points

@@ -16,7 +16,8 @@ import numpy as np
 from gateway.history import Bucket, ChannelSettings, Query, RawRow
 from gateway.history.buckets import buckets_of, piece_starts
 from gateway.history.flux import FluxLink, text
-from gateway.history.pieces import Pieces, Rows, cut, make_pieces
+from gateway.history.pieces import Pieces, Rows, cut, moments
+from gateway.history.steps import AROUND, Surroundings, register_buckets
 from gateway.metrology.instants import format_instant, parse_rfc3339
 from gateway.metrology.readings import Quality
 from gateway.pipeline.columns import boot_code
@@ -103,6 +104,11 @@ class InfluxHistory:
         """Yield one bucket per stretch that holds readings: 1m and 1h aligned to UTC, 1d to the zone."""
         for channel in self._asked(query):
             settings = self._of(query.device, channel)
+            if settings.register:
+                held = list(cut(self._rows(query, channel), piece_starts(resolution, query.zone)))
+                about = self._about(query, channel)
+                yield from register_buckets(held, about, query, channel, settings, resolution)
+                continue
             before = self._before(query, channel)
             parts = cut(self._rows(query, channel), piece_starts(resolution, query.zone))
             for pieces in parts if resolution == "1m" else _joined(parts):
@@ -172,13 +178,30 @@ class InfluxHistory:
 
     def _before(self, query: Query, channel: str) -> Pieces | None:
         """Return the reading before all that is asked for, as a piece."""
-        if not query.start:
-            return None
-        span = self._span(Query(device=query.device, end=query.start), channel)
+        span = self._span(Query(device=query.device, end=query.start or 0), channel)
         if span is None:
             return None
-        row = _rows(self._between(query.device, channel, _NEEDED, span[1], span[1] + 1)[-1:], {})
-        return make_pieces(row, row.time)
+        return moments(_rows(self._between(query.device, channel, _NEEDED, span[1], span[1] + 1)[-1:], {}))
+
+    def _about(self, query: Query, channel: str) -> Surroundings:
+        """Return the readings about what is asked for, and a way to read more."""
+        start, end = _bounds(query)
+
+        def read(a: int, b: int) -> Rows | None:
+            found = self._between(query.device, channel, _NEEDED, a, b)
+            return _rows(found, {}) if found else None
+
+        def next_to(pick: str, a: int, b: int) -> Rows | None:
+            if a >= b:
+                return None
+            flux = self._from("reading", query.device, channel, a, b) + ' |> filter(fn: (r) => r._field == "shift_ns")'
+            rows = self._link.ask(f'{flux} |> group() |> {pick}(n: {AROUND}, columns: ["_time"])')
+            times = [parse_rfc3339(r["_time"]) - int(float(r["_value"])) for r in rows]
+            return read(max(a, min(times)), min(b, max(times) + 1)) if times else None
+
+        return Surroundings(
+            before=moments(next_to("top", 0, start)), after=moments(next_to("bottom", end, LAST_NS)), read=read
+        )
 
 
 def _joined(parts: Iterator[Pieces]) -> list[Pieces]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from math import nan
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from gateway.history import Bucket, ChannelSettings, Query, RawRow
 from gateway.ledger.rollups import HOUR_NS
 from gateway.ledger.store import Ledger
-from gateway.metrology.instants import format_instant, parse_duration
+from gateway.metrology.instants import format_instant, parse_date, parse_duration, parse_instant_file
 from gateway.metrology.readings import Quality
 
 if TYPE_CHECKING:
@@ -32,22 +34,48 @@ _SPAN = """
 _QUALITIES = {q.value: q.name.lower() for q in Quality}
 
 FIRST, LAST = 0, 2**63 - 1
+UTC = ZoneInfo("UTC")
 
 
-def channel_settings(documents: Iterable[tuple[str, str, bytes]]) -> dict[tuple[str, str], ChannelSettings]:
-    """Return what histories need of the registry, from its stored documents: no need to check them again."""
-    found: dict[tuple[str, str], ChannelSettings] = {}
-    for kind, device, text in documents:
-        if kind != "device":
-            continue
-        for name, channel in json.loads(text)["channels"].items():
-            every = channel.get("every")
-            found[device, name] = ChannelSettings(
-                unit=channel["unit"],
-                register=channel.get("type") == "register",
-                every_ns=None if every is None else parse_duration(every),
-            )
-    return found
+def channel_settings(
+    documents: Iterable[tuple[str, str, bytes]], zone: ZoneInfo = UTC, device: str | None = None
+) -> dict[tuple[str, str], ChannelSettings]:
+    """Return what histories need of the registry, from its stored documents: no need to check them again.
+
+    Of one device, or of all. `zone`: where dates without a time begin.
+    """
+    devices: dict[str, dict[str, Any]] = {}
+    exchanges: dict[str, list[int]] = {}
+    for kind, name, text in documents:
+        if kind == "device" and device in {None, name}:
+            devices[name] = json.loads(text)["channels"]
+        elif kind == "event" and b"meter_exchange" in text:
+            event = json.loads(text)
+            if event["kind"] == "meter_exchange":
+                exchanges.setdefault(event["device"], []).append(_moment(event["time"], zone))
+    return {
+        (name, channel): _settings(spec, tuple(sorted(exchanges.get(name, ()))))
+        for name, channels in devices.items()
+        for channel, spec in channels.items()
+    }
+
+
+def _settings(spec: dict[str, Any], exchanges: tuple[int, ...]) -> ChannelSettings:
+    every, digits = spec.get("every"), spec.get("digits")
+    return ChannelSettings(
+        unit=spec["unit"],
+        register=spec.get("type") == "register",
+        every_ns=None if every is None else parse_duration(every),
+        turn=nan if digits is None else float(10 ** int(digits)),
+        exchanges=exchanges,
+    )
+
+
+def _moment(text: str, zone: ZoneInfo) -> int:
+    try:
+        return parse_date(text, zone)
+    except ValueError:
+        return parse_instant_file(text)
 
 
 class LedgerHistory:
@@ -110,25 +138,44 @@ class LedgerHistory:
     def buckets(self, query: Query, resolution: str) -> Iterator[Bucket]:
         """Yield one bucket per stretch that holds readings: 1m and 1h aligned to UTC, 1d to the zone."""
         from gateway.history.buckets import buckets_of
-        from gateway.history.rows import Margins
+        from gateway.history.pieces import moments
+        from gateway.history.rows import Margins, rows_before
 
         margins = Margins(self._connection)
         for number, channel in self._channels(query):
             settings = self._of(query.device, channel)
-            before = self._before(margins, number, query)
-            for pieces in self._pieces(margins, number, query, resolution):
+            parts = self._pieces(margins, number, query, resolution)
+            if settings.register:
+                yield from self._register_buckets(margins, number, query, channel, settings, resolution, parts)
+                continue
+            start = query.start or FIRST
+            before = moments(rows_before(self._connection, margins, number, start, 1)) if start else None
+            for pieces in parts:
                 yield from buckets_of(pieces, before, query, channel, settings, resolution)
                 before = pieces[-1:]
 
-    def _before(self, margins: Margins, channel: int, query: Query) -> Pieces | None:
-        """Return the reading before all that is asked for, as a piece."""
-        from gateway.history.pieces import make_pieces
-        from gateway.history.rows import row_before
+    def _register_buckets(
+        self,
+        margins: Margins,
+        number: int,
+        query: Query,
+        channel: str,
+        settings: ChannelSettings,
+        resolution: str,
+        parts: Iterator[Pieces],
+    ) -> list[Bucket]:
+        """Return the buckets of a register, whose steps hang on readings about those that are asked for."""
+        from gateway.history.pieces import Rows, moments
+        from gateway.history.rows import read_rows, rows_after, rows_before
+        from gateway.history.steps import AROUND, Surroundings, register_buckets
 
-        if query.start is None:
-            return None
-        row = row_before(self._connection, margins, channel, query.start)
-        return None if row is None else make_pieces(row, row.time)
+        start, end = _bounds(query)
+        about = Surroundings(
+            before=moments(rows_before(self._connection, margins, number, start, AROUND)),
+            after=moments(rows_after(self._connection, margins, number, end, AROUND)),
+            read=lambda a, b: Rows.join(read_rows(self._connection, margins, number, a, b)),
+        )
+        return register_buckets(list(parts), about, query, channel, settings, resolution)
 
     def _pieces(self, margins: Margins, channel: int, query: Query, resolution: str) -> Iterator[Pieces]:
         """Yield pieces of the channel that no bucket shares with the next."""

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LAYOUT", "PIECE", "Cut", "Pieces", "Rows", "cut", "make_pieces", "missing"]
+__all__ = ["LAYOUT", "PIECE", "Cut", "Pieces", "Rows", "cut", "make_pieces", "missing", "moments"]
 
 Pieces = npt.NDArray[np.void]
 """Rows of `PIECE`, in time order."""
@@ -63,6 +63,14 @@ class Rows:
     def between(self, start: int, end: int) -> Self:
         """Return the rows at these places."""
         return type(self)(**{f.name: getattr(self, f.name)[start:end] for f in fields(self)})
+
+    @classmethod
+    def join(cls, parts: Iterable[Rows]) -> Self | None:
+        """Return all rows of all parts; None: there are none."""
+        given = list(parts)
+        if not given:
+            return None
+        return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in given]) for f in fields(cls)})
 
     def then(self, later: Rows) -> Self:
         """Return these rows and later ones."""
@@ -115,6 +123,11 @@ def make_pieces(rows: Rows, starts: npt.NDArray[np.int64]) -> Pieces:
         made[f"first_{name}"], made[f"last_{name}"] = column[first], column[last]
     made["first"], made["last"] = rows.value[first], rows.value[last]
     return made
+
+
+def moments(rows: Rows | None) -> Pieces:
+    """Return each moment of some readings as a piece."""
+    return np.zeros(0, PIECE) if rows is None else make_pieces(rows, rows.time)
 
 
 def missing(

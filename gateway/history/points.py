@@ -21,7 +21,7 @@ from gateway.metrology.instants import format_instant, parse_rfc3339
 from gateway.metrology.readings import Quality
 from gateway.pipeline.records import Context, flag_names
 
-__all__ = ["ReadingRow", "Tags", "alarm_point", "alarm_series", "reading_lines", "verdict_lines"]
+__all__ = ["ReadingRow", "Tags", "alarm_point", "alarm_series", "reading_lines", "said_numbers", "verdict_lines"]
 
 EXACT = 2**53
 """Up to here every whole number is a float of its own."""
@@ -37,12 +37,20 @@ class Tags:
     reading: str
     verdict: str
     unit: str
+    predicate: str
+    """What a deletion of its verdicts asks for."""
 
     @classmethod
     def of(cls, site: str, device: str, channel: str, kind: str, unit: str) -> Tags:
         """Return the series of a channel. Raises Unencodable."""
         tags = {"site": site, "device": device, "channel": channel, "kind": kind}
-        return cls(reading=series("reading", tags), verdict=series("verdict", tags), unit=unit)
+        of = "".join(f' AND {k}="{_in_predicate(v)}"' for k, v in tags.items())
+        predicate = f'_measurement="verdict"{of}'
+        return cls(reading=series("reading", tags), verdict=series("verdict", tags), unit=unit, predicate=predicate)
+
+
+def _in_predicate(text_: str) -> str:
+    return text_.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def reading_lines(rows: Sequence[ReadingRow], tags: Callable[[int, int], Tags], slots: Mapping[int, int]) -> list[str]:
@@ -105,7 +113,8 @@ def verdict_lines(
 ) -> list[str]:
     """Return one line per packed verdict: every number of its layout, each chart's statistics and limit, the codes.
 
-    Absent numbers are left out, as are the charts of checks that were not charted.
+    Absent numbers are left out, as are the charts of checks that were not charted. In a superseding verdict an absent
+    text is empty, so that nothing of the superseded one is left standing.
     """
     heads = [
         f"{t.verdict} version={v}.0,shift_ns={s - m}.0" for t, v, s, m in zip(tags, versions, slots, times, strict=True)
@@ -126,8 +135,10 @@ def verdict_lines(
             truth = (f",{name}=false", f",{name}=true")
             columns.append([truth[v] if c else "" for v, c in zip(column.tolist(), charted.tolist(), strict=True)])
         elif of_chart:
-            columns.append([f',{name}="{_instant_text(v)}"' if v else "" for v in column.tolist()])
-    columns.append(_codes(verdicts, contexts))
+            blank = [f',{name}=""' if v else "" for v in versions]
+            said = zip(column.tolist(), blank, strict=True)
+            columns.append([f',{name}="{_instant_text(v)}"' if v else empty for v, empty in said])
+    columns.append(_codes(verdicts, contexts, versions))
     columns.append([f" {s}" for s in slots])
     return list(map("".join, zip(*columns, strict=True)))
 
@@ -138,43 +149,55 @@ def _charts(dtype: np.dtype[Any]) -> tuple[str, ...]:
     return tuple(n.removesuffix("_signal") for n in dtype.names or () if n.endswith("_signal"))
 
 
+def said_numbers(verdict: Any) -> set[str]:
+    """Return the names of the numbers that the point of one packed verdict carries."""
+    charts = tuple(f"{c}_" for c in _charts(verdict.dtype)) if not verdict["charted"] else ()
+    return {
+        name
+        for name in verdict.dtype.names
+        if verdict[name].dtype == np.float64 and not np.isnan(verdict[name]) and not name.startswith(charts or ("\0",))
+    }
+
+
 def _numbers(name: str, column: npt.NDArray[Any]) -> list[str]:
     tokens = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY).decode()[1:-1].split(",")
     return ["" if t == "null" else f",{name}={t}" for t in tokens]
 
 
-def _codes(verdicts: npt.NDArray[Any], contexts: Sequence[Context]) -> list[str]:
+def _codes(verdicts: npt.NDArray[Any], contexts: Sequence[Context], versions: Sequence[int]) -> list[str]:
     """Return the text fields, which few distinct checks have of their own, behind a comma."""
     known: dict[tuple[object, ...], str] = {}
     found = []
-    for k, conformity, mode, learned, flags, zero in zip(
+    for k, version, conformity, mode, learned, unknown, flags, zero in zip(
         contexts,
+        versions,
         verdicts["conformity"].tolist(),
         verdicts["mode"].tolist(),
         verdicts["learned_sigma"].tolist(),
+        np.isnan(verdicts["sigma"]).tolist(),
         verdicts["flags"].tolist(),
         (verdicts["reference"] == 0.0).tolist(),
         strict=True,
     ):
-        key = (id(k), conformity, mode, learned, flags, zero)
+        key = (id(k), version > 0, conformity, mode, learned, unknown, flags, zero)
         said = known.get(key)
         if said is None:
-            said = known[key] = "," + fields_text(
-                {
-                    "unit": k.unit,
-                    "error_unit": k.unit if zero else k.error_unit,
-                    "conformity": _CONFORMITY.get(conformity),
-                    "center": _CENTERS[mode],
-                    "sigma_source": "learned" if learned else "declared",
-                    "flags": ",".join(flag_names(flags)) or None,
-                    "decision_rule": k.decision_rule,
-                    "baseline": k.baseline,
-                    "rule_pack": k.rule_pack,
-                    "segment": k.segment,
-                    "settings": k.settings,
-                    "software": k.software,
-                }
-            )
+            absent = "" if version else None
+            texts: dict[str, str | None] = {
+                "unit": k.unit,
+                "error_unit": k.unit if zero else k.error_unit,
+                "conformity": _CONFORMITY.get(conformity),
+                "center": _CENTERS[mode],
+                "sigma_source": None if unknown else "learned" if learned else "declared",
+                "flags": ",".join(flag_names(flags)) or None,
+                "decision_rule": k.decision_rule,
+                "baseline": k.baseline,
+                "rule_pack": k.rule_pack,
+                "segment": k.segment,
+                "settings": k.settings,
+                "software": k.software,
+            }
+            said = known[key] = "," + fields_text({n: absent if t is None else t for n, t in texts.items()})
         found.append(said)
     return found
 

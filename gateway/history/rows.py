@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gateway.history.pieces import Rows
 
-__all__ = ["Margins", "read_rows", "row_before"]
+__all__ = ["Margins", "read_rows", "rows_after", "rows_before"]
 
 CHUNK = 50_000
 _PLAIN = """
@@ -25,7 +25,10 @@ _AMENDED = """
     WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY r.time"""
 _BEFORE = """
     SELECT time, value, seq, boot, quality, NULL, NULL FROM reading WHERE channel = ? AND time < ?
-    ORDER BY time DESC, boot DESC, seq DESC, value DESC LIMIT 1"""
+    ORDER BY time DESC, boot DESC, seq DESC, value DESC LIMIT ?"""
+_AFTER = """
+    SELECT time, value, seq, boot, quality, NULL, NULL FROM reading WHERE channel = ? AND time >= ?
+    ORDER BY time, boot, seq, value LIMIT ?"""
 
 
 _Row = tuple[Any, ...]
@@ -74,9 +77,15 @@ def read_rows(
         yield _rows(kept, margins)
 
 
-def row_before(connection: sqlite3.Connection, margins: Margins, channel: int, time: int) -> Rows | None:
-    """Return the channel's last reading before `time`, without its margin."""
-    some = connection.execute(_BEFORE, (channel, time)).fetchall()
+def rows_before(connection: sqlite3.Connection, margins: Margins, channel: int, time: int, n: int) -> Rows | None:
+    """Return the channel's last `n` readings before `time`, without their margins."""
+    some = connection.execute(_BEFORE, (channel, time, n)).fetchall()[::-1]
+    return _rows(some, margins) if some else None
+
+
+def rows_after(connection: sqlite3.Connection, margins: Margins, channel: int, time: int, n: int) -> Rows | None:
+    """Return the channel's first `n` readings from `time` on, without their margins."""
+    some = connection.execute(_AFTER, (channel, time, n)).fetchall()
     return _rows(some, margins) if some else None
 
 

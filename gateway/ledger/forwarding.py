@@ -155,8 +155,37 @@ _CROWDED = """
         OR EXISTS (SELECT 1 FROM forward_shift s WHERE s.channel = r.channel AND s.slot = r.time AND s.reading <> r.id)
     ) ORDER BY r.id"""
 _TAKEN = """
-    SELECT EXISTS (SELECT 1 FROM reading WHERE channel = ?1 AND time = ?2)
-        OR EXISTS (SELECT 1 FROM forward_shift WHERE channel = ?1 AND slot = ?2)"""
+    SELECT time FROM reading WHERE channel = ?1 AND time BETWEEN ?2 AND ?3
+    UNION SELECT slot FROM forward_shift WHERE channel = ?1 AND slot BETWEEN ?2 AND ?3"""
+BLOCK_NS = 4096
+
+
+class _Free:
+    """Finds free nanoseconds of channels and gives each once; within one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._loaded: set[tuple[int, int]] = set()
+        self._next: dict[tuple[int, int], int] = {}
+        """From a nanosecond that is taken to one behind it."""
+
+    def take(self, channel: int, slot: int) -> int:
+        """Return the first free nanosecond from `slot` on; it is taken now."""
+        passed = []
+        while True:
+            block = slot // BLOCK_NS
+            if (channel, block) not in self._loaded:
+                self._loaded.add((channel, block))
+                bounds = (channel, block * BLOCK_NS, (block + 1) * BLOCK_NS - 1)
+                for (taken,) in self._connection.execute(_TAKEN, bounds):
+                    self._next.setdefault((channel, taken), taken + 1)
+            if (channel, slot) not in self._next:
+                break
+            passed.append(slot)
+            slot = self._next[channel, slot]
+        for at in [*passed, slot]:
+            self._next[channel, at] = slot + 1
+        return slot
 
 
 def slots(ledger: Ledger, which: str, bounds: Sequence[int]) -> dict[int, int]:
@@ -178,12 +207,9 @@ def slots(ledger: Ledger, which: str, bounds: Sequence[int]) -> dict[int, int]:
     connection.execute("PRAGMA synchronous = FULL")
     try:
         with ledger.transaction():
-            following: dict[tuple[int, int], int] = {}
+            free = _Free(connection)
             for reading, channel, time in new:
-                slot = following.get((channel, time), time + 1)
-                while connection.execute(_TAKEN, (channel, slot)).fetchone()[0]:
-                    slot += 1
-                following[channel, time] = slot + 1
+                slot = free.take(channel, time + 1)
                 connection.execute("INSERT INTO forward_shift VALUES (?, ?, ?)", (reading, channel, slot))
                 found[reading] = slot
     finally:

@@ -142,6 +142,7 @@ class Forwarder:
 
     async def _deliver(self, feed: Feed, link: InfluxLink, parcel: Parcel, delivery: Delivery, body: bytes) -> None:
         """Send one parcel until every line is stored or refused, then move the cursor."""
+        await self._clear(feed, link, parcel)
         last = None
         while delivery.piece is not None:
             last = await link.write(body)
@@ -152,6 +153,17 @@ class Forwarder:
                 await self._aside(partial(self._note_trouble, feed.ledger, last))
                 await asyncio.sleep(self._wait(last, delivery.attempt - 1))
         await self._aside(partial(self._settle, feed, parcel, delivery, last))
+
+    async def _clear(self, feed: Feed, link: InfluxLink, parcel: Parcel) -> None:
+        """Delete what is to be written anew without some of its numbers. A server that refuses keeps the old ones."""
+        for predicate, first, last in parcel.cleared:
+            attempt = 0
+            while (answer := await link.delete(predicate, first, last)).outcome is Outcome.LATER:
+                await self._aside(partial(self._note_trouble, feed.ledger, answer))
+                await asyncio.sleep(self._wait(answer, attempt))
+                attempt += 1
+            if answer.outcome is not Outcome.STORED:
+                log.warning("InfluxDB does not delete superseded verdicts, old numbers may remain: %s", answer.words)
 
     def _wait(self, answer: Answer, attempt: int) -> float:
         if answer.outcome is Outcome.HELD:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from gateway.errors import WrongUse
 from gateway.history.influx_wire import Answer, Outcome, read_answer
+from gateway.metrology.instants import format_instant
 from gateway.runtime.clock import now_ns
 from gateway.settings import Influx
 
@@ -75,6 +76,18 @@ class InfluxLink:
         query = {"org": self._influx.org, "bucket": self._influx.bucket, "precision": "ns"}
         try:
             reply = await self.request("POST", "/api/v2/write", query, headers, body)
+        except WrongUse as error:
+            return Answer(outcome=Outcome.HELD, words=str(error))
+        except ConnectionError as error:
+            return Answer(outcome=Outcome.LATER, words=str(error))
+        return read_answer(*reply, now_s=now_ns() / 1e9)
+
+    async def delete(self, predicate: str, first: int, last: int) -> Answer:
+        """Delete the points of a predicate from `first` to `last` (ns), both included; every failure is an answer."""
+        query = {"org": self._influx.org, "bucket": self._influx.bucket}
+        span = {"start": format_instant(first), "stop": format_instant(last), "predicate": predicate}
+        try:
+            reply = await self.request("POST", "/api/v2/delete", query, {"Content-Type": "application/json"}, span)
         except WrongUse as error:
             return Answer(outcome=Outcome.HELD, words=str(error))
         except ConnectionError as error:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
+from gateway.metrology.instants import parse_rfc3339
 from tests.influx.lines import FieldValue, Malformed, Point, parse
 
 Key = tuple[str, tuple[tuple[str, str], ...], int]
@@ -128,7 +129,7 @@ class StandIn:
         url = urlsplit(target)
         if url.path == "/health":
             return 200, {}, b'{"status":"pass","version":"stand-in"}'
-        if (method, url.path) != ("POST", "/api/v2/write"):
+        if method != "POST" or url.path not in {"/api/v2/write", "/api/v2/delete"}:
             return _error(404, "not found", "path not found")
         query = {k: v[0] for k, v in parse_qs(url.query).items()}
         if headers.get("authorization") != f"Token {self.token}":
@@ -137,6 +138,8 @@ class StandIn:
             return _error(404, "not found", f'organization name "{query.get("org")}" not found')
         if query.get("bucket") != self.bucket:
             return _error(404, "not found", f'bucket "{query.get("bucket")}" not found')
+        if url.path == "/api/v2/delete":
+            return self._delete(json.loads(body))
         if query.get("precision") != "ns":
             return _error(400, "invalid", "this stand-in wants nanoseconds")
         return self._write(headers, body)
@@ -160,6 +163,15 @@ class StandIn:
         if reasons:
             said = f"failure writing points to database: partial write: {reasons[0]} dropped={len(reasons)}"
             return _error(422, "unprocessable entity", said)
+        return 204, {}, b""
+
+    def _delete(self, asked: dict[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        first, last = parse_rfc3339(asked["start"]), parse_rfc3339(asked["stop"])
+        wanted = dict(part.split("=", 1) for part in asked["predicate"].replace('"', "").split(" AND "))
+        for measurement, tags, at in list(self.points):
+            said = {"_measurement": measurement, **dict(tags)}
+            if first <= at <= last and wanted.items() <= said.items():
+                del self.points[measurement, tags, at]
         return 204, {}, b""
 
     def _store(self, point: Point) -> str | None:

@@ -12,11 +12,13 @@ from pydantic import SecretStr
 
 from gateway.history.forward import Feed, ForwardingState, forwarding_state
 from gateway.ledger.store import Ledger
+from gateway.registry.model import Center, Event, EventKind
 from gateway.runtime.clock import now_ns
 from gateway.runtime.forwarding import Forwarder, Pace
 from gateway.settings import Influx
 from tests.influx.lines import FieldValue, Point, parse_line
 from tests.influx.standin import StandIn
+from tests.pipeline.centre import DAY, check, feed, ingest_in, plan_of, scale
 
 HURRY = Pace(start_s=0, poll_s=0.02, probe_s=0.05, alarm_s=0.2, reopen_s=0.05, backoff=lambda _: 0.02)
 WAIT_S = 30.0
@@ -97,3 +99,16 @@ def all_points(feed: Feed, at: int = 1) -> list[Point]:
         assert len(parcel.lines) == len(parcel.marks)
         feed.settle(parcel, [], at)
     return found
+
+
+def adjusted(folder: Path, *, after: Callable[[], None]) -> int:
+    """Chart 20 checks, call `after`, then learn of an adjustment on day 12; return how many verdicts lost their z."""
+    learner = scale("a", center=Center.LEARNED, learn=5)
+    ingest = ingest_in(folder, plan_of([learner]))
+    checks = [check("a", d, 5.001 + 0.0004 * (d % 3), seq=d) for d in range(20)]
+    feed(ingest, checks, at=21 * DAY)
+    after()
+    event = Event(device="a", time=12 * DAY, kind=EventKind.ADJUSTMENT)
+    ingest.replan(plan_of([learner], (), [event]), 21 * DAY)
+    ingest.ledger.close()
+    return 5

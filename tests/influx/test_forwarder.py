@@ -15,7 +15,7 @@ from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading
 from gateway.runtime.forwarding import Pace
 from tests.influx.standin import Canned, StandIn
-from tests.influx.support import drained, forwarding, in_influx, in_ledger, settings, state, until
+from tests.influx.support import adjusted, drained, forwarding, in_influx, in_ledger, settings, state, until
 from tests.pipeline.centre import DAY, certificate, feed, ingest_in, noisy_life, plan_of, scale, two_scales
 
 INVALID = json.dumps({"code": "invalid", "message": "unable to parse 'x': bad"}).encode()
@@ -331,5 +331,29 @@ def test_it_ends_at_once_when_told_to(tmp_path: Path) -> None:
             await until(lambda: standin.requests == 1, "first")
             before = loop.time()
         assert loop.time() - before < 2.0
+
+    run(scenario)
+
+
+def test_a_number_that_a_superseding_verdict_lacks_does_not_stay(tmp_path: Path) -> None:
+    async def scenario(standin: StandIn) -> None:
+        async def send() -> None:
+            async with forwarding(tmp_path, settings(standin)):
+                await drained(tmp_path)
+
+        loop = asyncio.get_running_loop()
+
+        def first() -> None:
+            asyncio.run_coroutine_threadsafe(send(), loop).result(30)
+
+        lost = await asyncio.to_thread(adjusted, tmp_path, after=first)
+        before = {k: dict(v) for k, v in standin.measurement("verdict").items()}
+        assert sum("z" in v for v in before.values()) == 15
+        standin.canned.append(Canned(status=503))
+        await send()
+        after = standin.measurement("verdict")
+        assert after.keys() == before.keys()
+        assert sum("z" in v for v in after.values()) == 15 - lost
+        assert {v["version"] for k, v in after.items() if "z" in before[k] and "z" not in v} == {1.0}
 
     run(scenario)

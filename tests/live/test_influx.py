@@ -17,10 +17,9 @@ from gateway.runtime.clock import now_ns
 from gateway.settings import Influx
 from tests.faults.proxy import Proxy
 from tests.influx.real import Bucket, bucket
-from tests.influx.support import drained, forwarding, in_ledger, state, until
+from tests.influx.support import adjusted, drained, forwarding, in_ledger, state, until
 from tests.pipeline.centre import (
     DAY,
-    LATENESS,
     certificate,
     check,
     feed,
@@ -86,6 +85,15 @@ def test_a_superseded_verdict_overwrites_its_point(real: Bucket, tmp_path: Path)
     assert {r["version"] for r in after} == {"0", "1"}
 
 
+def test_a_number_that_a_superseding_verdict_lacks_does_not_stay(real: Bucket, tmp_path: Path) -> None:
+    lost = adjusted(tmp_path, after=lambda: forward(tmp_path, real.settings()))
+    before = {r["_time"]: r["z"] for r in real.points("verdict", "z", "error") if r["z"]}
+    forward(tmp_path, real.settings())
+    after = {r["_time"]: r["z"] for r in real.points("verdict", "z", "error") if r["z"]}
+    assert (len(before), len(after)) == (15, 15 - lost)
+    assert len(real.points("verdict", "error")) == 20
+
+
 def test_points_beyond_retention_are_named_and_the_rest_is_kept(tmp_path: Path) -> None:
     now = now_ns()
     ingest = ingest_in(tmp_path, plan_of([scale("a")]))
@@ -141,7 +149,7 @@ def test_a_link_that_is_cut_at_any_time_loses_and_doubles_nothing(real: Bucket, 
 
     async def whole() -> None:
         async with Proxy(parts.port or 8086) as proxy:
-            proxy.piece, proxy.delay_s = 4096, 0.0005
+            proxy.piece, proxy.delay_s = 32_768, 0.001
             through = replace(real, url=f"http://127.0.0.1:{proxy.port}")
             async with forwarding(tmp_path, through.settings()):
                 for cut in range(30):
