@@ -171,3 +171,9 @@ def test_a_verification_without_an_end_has_its_due_date_suggested_by_law(site: S
     site.do("apply", "dated.yaml")
     dated = site.do("devices", "show", "scale-07", "--json").document()
     assert (dated["due"], dated["due_suggested"]) == ("2027-02-27T17:00:00Z", None)
+
+
+def test_a_damaged_file_of_intervals_is_found_by_config_check(site: Site) -> None:
+    site.write("config/rulepacks/intervals/mine.yaml", 'id: vn\nversion: "1"\nintervals: [{kind: scale}]\n')
+    said = site.do("config", "check", code=2)
+    assert "config/rulepacks/intervals/mine.yaml:3: intervals[0].months: is missing" in said.out + said.err
