@@ -9,10 +9,13 @@ import math
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
+
+import numpy as np
 
 from gateway.app import rule_packs
 from gateway.history import RESOLUTIONS_NS, Bucket, ChannelSettings, Query, RawRow
@@ -20,6 +23,7 @@ from gateway.history.ledger import LedgerHistory
 from gateway.ledger.store import Ledger
 from gateway.metrology.instants import format_instant, parse_rfc3339
 from gateway.metrology.readings import Reading
+from gateway.metrology.registers import increments
 from gateway.pipeline.plan import Plan, compile_plan
 from gateway.registry.build import build
 from gateway.registry.files import read_registry
@@ -52,7 +56,7 @@ devices:
 """
 SETTINGS = {
     ("scale", "mass"): ChannelSettings(unit="kg", every_ns=10 * MINUTE),
-    ("meter", "active_energy"): ChannelSettings(unit="kWh", register=True),
+    ("meter", "active_energy"): ChannelSettings(unit="kWh", register=True, turn=1e6, exchanges=(START + 30 * HOUR,)),
     ("meter", "voltage"): ChannelSettings(unit="V"),
 }
 
@@ -102,6 +106,7 @@ def expected(
 ) -> list[Bucket]:
     """Return the buckets of one channel by the contract; `rows` are all it ever said, in order."""
     register = rows[0]["channel"] == "active_energy" if rows else False
+    steps = register_steps(rows) if register else []
     found: dict[int, list[int]] = {}
     for i, row in enumerate(rows):
         t = parse_rfc3339(str(row["time"]))
@@ -114,13 +119,12 @@ def expected(
         judged = [margins[key] for i in checks if (key := key_of(rows[i])) in margins]
         end = bucket_of(start, resolution, query.zone)[1]
         asked = min(end, query.end or end) - max(start, query.start or start)
-        before = rows[inside[0] - 1] if inside[0] else rows[inside[0]]
         buckets.append(
             {
                 "time": format_instant(start), "device": query.device, "channel": rows[0]["channel"],
                 "unit": rows[0]["unit"], "n": len(inside), "checks": len(checks), "min": min(values),
                 "max": max(values), "mean": None if register else math.fsum(values) / len(values), "first": values[0],
-                "last": values[-1], "delta": values[-1] - float(str(before["value"])) if register else None,
+                "last": values[-1], "delta": float(sum(Decimal(repr(steps[i])) for i in inside)) if register else None,
                 "worst_margin_percent": min(judged) if judged else None,
                 "completeness": None if every is None else min(1.0, len(inside) / max(1, round(asked / every))),
                 "gaps": sum(i > 0 and is_gap(rows[i - 1], rows[i]) for i in inside),
@@ -128,6 +132,15 @@ def expected(
             }
         )  # fmt: skip
     return buckets
+
+
+def register_steps(rows: Sequence[RawRow]) -> list[float]:
+    """Return what the meter advanced at each reading, from all it ever said."""
+    settings = SETTINGS["meter", "active_energy"]
+    times = [parse_rfc3339(str(r["time"])) for r in rows]
+    meter = np.array([sum(e <= t for e in settings.exchanges) for t in times], np.int64)
+    found = increments(np.array([r["value"] for r in rows], np.float64), turn=settings.turn, meter=meter)
+    return [float(v) for v in found.increment]
 
 
 def is_gap(before: RawRow, row: RawRow) -> bool:
