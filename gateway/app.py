@@ -302,7 +302,7 @@ def open_history(
     settings = settings_of(config)
     with Ledger.open(settings.data_dir, create=False) as ledger:
         registry = documents(ledger.connection)
-        known = channel_settings(d for d in registry if d[1] == device)
+        known = channel_settings(registry, settings.zone, device)
         stored = set(ledger.connection.execute("SELECT device, channel FROM channel"))
         names = {name for kind, name, _ in registry if kind == "device"} | {d for d, _ in stored}
         if device not in names:
