@@ -45,27 +45,38 @@ Row = Mapping[str, str]
 
 def parse_certificates_csv(text: str, file: str) -> Specs:
     """Return the certificates in a CSV text; all its mistakes are part of the result."""
-    rows, mistakes = _rows(text.removeprefix("\ufeff"), file)
+    rows, damaged, mistakes = _rows(text.removeprefix("\ufeff"), file)
     if mistakes and not rows:
         return Specs(mistakes=tuple(mistakes))
     groups: dict[tuple[str, str], list[tuple[int, Row]]] = {}
     for line, row in rows:
-        groups.setdefault((row.get("id", ""), row.get("phase", "")), []).append((line, row))
+        groups.setdefault(_identity(row), []).append((line, row))
     trees: list[tuple[Path, Tree]] = []
     lines: dict[Path, int] = {(): 1}
-    for group in groups.values():
-        path: Path = ("certificates", len(trees))
-        trees.append((path, _certificate(group, path, lines, file, mistakes)))
+    for number, (identity, group) in enumerate(groups.items()):
+        path: Path = ("certificates", number)
+        before = len(mistakes)
+        tree = _certificate(group, path, lines, file, mistakes)
+        if len(mistakes) == before and damaged is not None and identity not in damaged:
+            trees.append((path, tree))
     document = Document(file=file, tree=None, lines=lines)
     sound, wrong = entries(CertificateSpec, trees, document)
     return Specs(certificates=sound, mistakes=(*mistakes, *wrong))
 
 
-def _rows(text: str, file: str) -> tuple[list[tuple[int, Row]], list[Mistake]]:
-    """Return the rows with their lines (1 is the header), and the mistakes of form."""
+def _identity(row: Row) -> tuple[str, str]:
+    return (row.get("id", ""), row.get("phase", ""))
+
+
+def _rows(text: str, file: str) -> tuple[list[tuple[int, Row]], set[tuple[str, str]] | None, list[Mistake]]:
+    """Return the rows with their lines (1 is the header), the certificates that lost one, and the mistakes of form.
+
+    None for those that lost one: it may be any of them.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, Row]] = []
     mistakes: list[Mistake] = []
+    damaged: set[tuple[str, str]] | None = set()
     header: Sequence[str] = ()
 
     def wrong(line: int | None, message: str, key: str = "") -> None:
@@ -84,14 +95,28 @@ def _rows(text: str, file: str) -> tuple[list[tuple[int, Row]], list[Mistake]]:
                     break
             elif len(cells) > len(header):
                 wrong(line, f"has {len(cells)} cells for {len(header)} columns; write decimal points, not commas")
+                damaged = _lost(header, cells, damaged)
             else:
                 named = zip(header, (cell.strip() for cell in cells), strict=False)
                 rows.append((line, {name: cell for name, cell in named if cell}))
     except csv.Error as error:
         wrong(reader.line_num, f"not CSV: {error}")
+        damaged = None
     if not header and not mistakes:
         wrong(1, f"is empty; the first line names the columns, such as {', '.join(NEEDED)}, x, error, U, k")
-    return rows, mistakes
+    return rows, damaged, mistakes
+
+
+def _lost(
+    header: Sequence[str], cells: Sequence[str], damaged: set[tuple[str, str]] | None
+) -> set[tuple[str, str]] | None:
+    """Return the certificates that lost a row, one more: whose it was is known where no comma stands before its id."""
+    shifted = min((header.index(name) for name in (*POINT, "laboratory") if name in header), default=len(header))
+    named = [header.index(name) for name in ("id", "phase") if name in header]
+    if damaged is None or any(place > shifted for place in named):
+        return None
+    row = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
+    return {*damaged, _identity(row)}
 
 
 def _check_header(header: Sequence[str], wrong: Callable[..., None]) -> None:

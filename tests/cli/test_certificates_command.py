@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.support import DEVICES, Site, steady
+from tests.cli.support import CERTIFICATES, DEVICES, Site, steady
 from tests.registry.dccs import ERROR, INDICATION, REFERENCE, TABLE, VERSIONS, dcc
 from tests.registry.signing import party, signed
 
@@ -275,3 +275,42 @@ def test_a_replay_reads_a_dcc_beside_the_devices(site: Site) -> None:
     site.do(*command)
     verdicts = [json.loads(line) for line in site.files("out")["verdicts.ndjson"].splitlines()]
     assert {v["baseline_error"] for v in verdicts} == {0.0012}
+
+
+@pytest.mark.parametrize(
+    ("columns", "kept"),
+    [
+        ("id,device,channel,performed_at,x,error,U,k", ["whole"]),
+        ("x,id,device,channel,performed_at,error,U,k", []),
+    ],
+)
+def test_a_certificate_that_lost_a_row_is_never_half_applied(site: Site, columns: str, kept: list[str]) -> None:
+    site.do("apply", "devices.yaml")
+    names = columns.split(",")
+    common = {
+        "device": "scale-07",
+        "channel": "mass",
+        "performed_at": "2026-03-02",
+        "error": "1 g",
+        "U": "1 g",
+        "k": "2",
+    }
+    rows = [("torn", "5 kg"), ("torn", "10,5 kg"), ("whole", "5 kg")]
+    lines = [",".join((common | {"id": i, "x": x})[name] for name in names) for i, x in rows]
+    site.write("batch.csv", "\n".join([columns, *lines, ""]))
+    refused = site.do("apply", "batch.csv", "--keep-going", "--json", code=1).document()
+    assert [c["id"] for c in certificates(site)] == kept
+    assert refused["refused"][0]["line"] == 3
+
+
+def test_a_certificate_whose_rows_contradict_each_other_is_never_half_applied(site: Site) -> None:
+    site.do("apply", "devices.yaml")
+    site.write(
+        "batch.csv", f"{BATCH.splitlines()[0]}\na,scale-07,mass,2026-03-02,5 kg,1 g,1 g,2\n"
+        "a,scale-07,mass,2026-03-03,6 kg,1 g,1 g,2\nb,scale-07,mass,2026-03-02,5 kg,1 g,1 g,2\n",
+    )  # fmt: skip
+    site.do("apply", "batch.csv", "--keep-going", code=1)
+    assert [c["id"] for c in certificates(site)] == ["b"]
+    site.write("twice.yaml", CERTIFICATES.replace("kind: calibration", "kind: calibration, kind: verification"))
+    site.do("apply", "twice.yaml", "--keep-going", code=1)
+    assert [c["id"] for c in certificates(site)] == ["b"]
