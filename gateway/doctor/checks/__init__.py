@@ -1,0 +1,1 @@
+"""The checks of `metergate doctor`, one a file."""
