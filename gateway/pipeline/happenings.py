@@ -129,6 +129,8 @@ def _evidence(plan: Plan, change: Change, c: Columns, judgement: Judgement) -> d
     found: dict[str, object] = {"reading": format_instant(int(c.time[row])), "value": float(c.value[row])}
     if change.kind is AlarmKind.RANGE:
         low, high = float(plan.low[change.channel]), float(plan.high[change.channel])
+        if low <= float(c.value[row]) <= high:
+            return found | {"register": "went_back", "unit": facts.unit}
         return found | {"range": [low, high], "unit": facts.unit}
     if change.kind is AlarmKind.STUCK:
         return found | {"unit": facts.unit}
@@ -198,6 +200,8 @@ def _text(  # noqa: PLR0911  one line per kind reads best
         return f"{place}: no reading since {e.get('last_reading')}, expected within {e.get('timeout')}"
     if kind is AlarmKind.STUCK:
         return f"{place}: the value {_short(e.get('value'))} {e.get('unit', '')} does not change"
+    if kind is AlarmKind.RANGE and e.get("register"):
+        return f"{place}: the register went back to {_short(e.get('value'))} {e.get('unit', '')}"
     if kind is AlarmKind.RANGE:
         return f"{place}: {_short(e.get('value'))} {e.get('unit', '')} is outside the range {e.get('range')}"
     if kind is AlarmKind.GAP:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gateway.alarms.conditions import HOLD, RULES, AlarmKind, Condition, Severity, Transition, step
 from gateway.pipeline.columns import Columns, Floats, Ints, boot_code
 from gateway.pipeline.plan import FOREVER, Plan
+from gateway.pipeline.registers import went_back
 from gateway.pipeline.state import NEVER, States
 
 __all__ = ["NO_OPINION", "Change", "Signals", "apply_conditions", "hold_unless_calm", "silent_since", "watch_signal"]
@@ -50,6 +51,7 @@ class Signals:
     """What the readings say as signals, one value per reading."""
 
     out_of_range: Bools
+    went_back: Bools
     silence: Ints
     missing: Ints
     same_n: Ints
@@ -66,7 +68,7 @@ def _previous(values: npt.NDArray[Any], firsts: Ints, initial: npt.NDArray[Any])
 
 
 def watch_signal(plan: Plan, states: States, c: Columns, firsts: Ints, counts: Ints) -> Signals:
-    """Return range, silence before (ns, 0: none), missing seq numbers before, and runs of equal values."""
+    """Return range, registers gone back, silence (ns) and missing seq numbers before (0: none), equal values."""
     channel = c.channel
     before = _previous(c.time, firsts, states["time"])
     elapsed = np.where(before == NEVER, 0, c.time - np.where(before == NEVER, c.time, before))
@@ -84,6 +86,7 @@ def watch_signal(plan: Plan, states: States, c: Columns, firsts: Ints, counts: I
     same_n = np.arange(len(c)) - start + 1 + np.where(carried, states["same_n"][local], 0)
     return Signals(
         out_of_range=(c.value < plan.low[channel]) | (c.value > plan.high[channel]),
+        went_back=went_back(plan, c, value_before, before),
         silence=np.where(elapsed > plan.timeout[channel], elapsed, 0),
         missing=np.where(counted, c.seq - seq_before - 1, 0),
         same_n=same_n,
@@ -99,7 +102,7 @@ def _health_wanted(plan: Plan, c: Columns, signals: Signals) -> dict[AlarmKind, 
     stuck = (signals.same_n >= stuck_n) | ((stuck_ns != FOREVER) & (c.time - signals.same_since >= stuck_ns))
     return {
         AlarmKind.STUCK: np.where(stuck, Severity.WARNING, 0).astype(np.int8),
-        AlarmKind.RANGE: np.where(signals.out_of_range, Severity.WARNING, 0).astype(np.int8),
+        AlarmKind.RANGE: np.where(signals.out_of_range | signals.went_back, Severity.WARNING, 0).astype(np.int8),
         AlarmKind.GAP: np.where(signals.missing > 0, Severity.WARNING, 0).astype(np.int8),
     }
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from gateway.metrology.readings import Reading
+from gateway.pipeline.intake import fresh_seen, receive, settle
+from gateway.pipeline.judge import judge
+from gateway.pipeline.plan import Plan
+from gateway.pipeline.state import dump, fresh
+from gateway.registry.model import Channel, ChannelType, Event, EventKind
+from tests.pipeline.centre import plan_of, scale
 from tests.pipeline.replayed import replay_files
 
 
@@ -69,3 +80,77 @@ def test_a_reference_register_passes_its_top_by_the_standards_digits(tmp_path: P
 def test_a_zero_amount_of_a_register_is_a_zero_reference(tmp_path: Path) -> None:
     v = only_verdict(tmp_path, energy(", digits: 5"), check(100.0, 100.0, 0.0))
     assert (v["error"], v["flags"].count("zero_reference")) == (0.0, 1)
+
+
+def raised(tmp_path: Path, registry: str, values: list[float]) -> list[dict[str, Any]]:
+    """Return the alarms that readings a minute apart raise."""
+    rows = [reading(i, v) for i, v in enumerate(values)]
+    return [a for a in replay_files(tmp_path, registry, rows).alarms if a["transition"] == "raised"]
+
+
+EXCHANGED = "events:\n  - {device: m1, time: 2026-02-01T00:02:00Z, kind: meter_exchange}\n"
+REPAIRED = "events:\n  - {device: m1, time: 2026-02-01T00:02:00Z, kind: repair}\n"
+
+
+def test_a_register_that_goes_back_is_out_of_its_range(tmp_path: Path) -> None:
+    (alarm,) = raised(tmp_path, energy(""), [100, 101, 0, 1, 2])
+    assert (alarm["kind"], alarm["severity"], alarm["time"]) == ("range", "warning", "2026-02-01T00:02:00Z")
+    assert alarm["evidence"] == {
+        "reading": "2026-02-01T00:02:00Z", "value": 0.0, "unit": "kWh", "register": "went_back",
+    }  # fmt: skip
+    assert alarm["text"] == "m1 active_energy: the register went back to 0 kWh"
+
+
+@pytest.mark.parametrize(
+    ("registry", "values"),
+    [
+        (energy(""), [100, 101, 101, 102]),
+        (energy(", digits: 5"), [99990, 99999, 3, 4]),
+        (energy("", EXCHANGED), [100, 101, 0, 1]),
+    ],
+)
+def test_advance_rollover_and_announced_exchange_raise_nothing(
+    tmp_path: Path, registry: str, values: list[float]
+) -> None:
+    assert raised(tmp_path, registry, values) == []
+
+
+def test_another_event_does_not_explain_a_register_that_goes_back(tmp_path: Path) -> None:
+    assert [a["kind"] for a in raised(tmp_path, energy("", REPAIRED), [100, 101, 0, 1])] == ["range"]
+
+
+def test_an_indication_may_fall(tmp_path: Path) -> None:
+    assert raised(tmp_path, energy("").replace("register", "indication"), [100, 0, 50]) == []
+
+
+def register_plan() -> Plan:
+    """Return one register of two digits whose meter is exchanged at minute 10."""
+    channel = Channel(name="active_energy", unit="kWh", type=ChannelType.REGISTER, digits=2)
+    device = replace(scale("m1"), channels={"active_energy": channel})
+    return plan_of([device], [], [Event(device="m1", time=600 * 10**9, kind=EventKind.METER_EXCHANGE)])
+
+
+@given(
+    values=st.lists(st.sampled_from([0.0, 3.0, 50.0, 97.0, 99.0]), min_size=1, max_size=25),
+    cuts=st.lists(st.integers(1, 24), max_size=6),
+)
+@settings(max_examples=40, deadline=None)
+def test_what_goes_back_does_not_depend_on_cutting(values: list[float], cuts: list[int]) -> None:
+    plan = register_plan()
+    readings = [
+        Reading(device="m1", channel="active_energy", time=i * 60 * 10**9, value=v, unit="kWh")
+        for i, v in enumerate(values)
+    ]
+
+    def judged(edges: list[int]) -> tuple[list[bytes], list[tuple[object, ...]]]:
+        states, seen = fresh(1), fresh_seen(1)
+        changes: list[tuple[object, ...]] = []
+        for a, b in pairwise(edges):
+            columns = settle(receive(plan, seen, readings[a:b], None), seen, [], None).columns
+            part = judge(plan, states, columns)
+            states = part.states
+            changes += [(c.kind, c.transition, c.time) for c in part.changes]
+        return dump(states), changes
+
+    edges = [0, *sorted({c for c in cuts if c < len(readings)}), len(readings)]
+    assert judged(edges) == judged([0, len(readings)])
