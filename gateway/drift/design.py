@@ -35,8 +35,8 @@ from gateway.errors import WrongUse
 
 __all__ = [
     "CHARTS", "DAYS", "DEFAULT_CHECKS_PER_DAY", "LONGEST_DESIGN", "SHORTEST", "Budget", "ChannelDesign", "ChartDesign",
-    "Delay", "Knowledge", "SiteDesign", "allowance", "charts_for", "cusum_limit", "design_for", "ewma_limit",
-    "limit_for", "mean_limit", "noise_limit", "shewhart_limit",
+    "Delay", "Knowledge", "SiteDesign", "allowance", "charts_for", "cusum_limit", "design_for", "detectable",
+    "ewma_limit", "limit_for", "mean_limit", "noise_limit", "shewhart_limit",
 ]  # fmt: skip
 
 CHARTS = ("shewhart", "ewma", "cusum", "noise")
@@ -337,3 +337,44 @@ def charts_for(
         arl = max(rate * len(rates) / budget.per_day, SHORTEST)
         designs[rate] = ChannelDesign(checks_per_day=rate, arl0=arl, charts=design_for(arl, charts, parameters, known))
     return SiteDesign(budget=budget, channels=tuple(designs[r] for r in rates))
+
+
+def detectable(charts: Sequence[ChartDesign], checks: float) -> tuple[float, float]:
+    """Return the least step (σ) and the least drift (σ per check) that one of the charts finds within `checks`.
+
+    In the mean, from the first check on, with centre and σ as assumed: the minimum detectable drift. Charts of the
+    spread do not count. Raises WrongUse unless `checks` > 1.
+    """
+    if not checks > 1.0:
+        raise WrongUse("nothing is found within one check", remedy="give more than 1")
+    means = [c for c in charts if c.chart != "noise"]
+
+    def step(size: float) -> float:
+        return min(_delay(c.chart, tuple(c.parameters.values()), c.limit, size) for c in means)
+
+    def ramp(slope: float) -> float:
+        return min(_ramp_delay(c, slope) for c in means)
+
+    return _least(step, checks), _least(ramp, checks)
+
+
+def _ramp_delay(chart: ChartDesign, slope: float) -> float:
+    parameters = tuple(chart.parameters.values())
+    if chart.chart == "ewma":
+        return ewma_arl(parameters[0], chart.limit, drift=slope)
+    if chart.chart == "cusum":
+        return cusum_arl(parameters[0], chart.limit, drift=slope)
+    return shewhart_arl(chart.limit, drift=slope)
+
+
+def _least(found_after: Callable[[float], float], checks: float) -> float:
+    """Return the size found after that many checks, to 1 in 1000, by bisection on its logarithm."""
+    low, high = 1.0, 1.0
+    while found_after(high) > checks:
+        low, high = high, high * 4.0
+    while low == high or (low > 1e-6 and found_after(low) <= checks):
+        low, high = low / 4.0, low if low != high else high
+    while high > low * 1.001:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if found_after(middle) > checks else (low, middle)
+    return high

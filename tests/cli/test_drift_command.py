@@ -7,6 +7,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.drift.runlength import LimitShape, Sided, cusum_arl, ewma_arl, shewhart_arl
+from tests.cli.support import DEVICES, Site
 
 ARL = ("drift", "arl", "--chart")
 KEYS = {
@@ -119,3 +120,61 @@ def test_a_design_without_sense_is_wrong_use(capsys: pytest.CaptureFixture[str],
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
     assert run(*command, "--help") == 0
     assert "Example: metergate drift" in capsys.readouterr().out
+
+
+def test_without_devices_design_shows_what_the_registry_would_get_and_apply_keeps_it(site: Site) -> None:
+    site.apply()
+    assert site.do("drift", "design", "--json").document()["changed"] == []
+    many = DEVICES + "".join(
+        f"  - {{id: m{i}, kind: water, rule_pack: none, channels: {{volume: {{unit: m3, type: run}}}}}}\n"
+        for i in range(20)
+    )
+    site.write("devices.yaml", many)
+    site.apply()
+    site.write("config/gateway.yaml", "site: van-giang\ndrift: {budget: 5/year}\n")
+    shown = site.do("drift", "design", "--json").document()
+    assert (shown["applied"], shown["channels"], shown["budget"]) == (False, 22, "5/year")
+    assert site.do("drift", "design", "--json").document()["changed"] != []
+    kept = site.do("drift", "design", "--apply", "--json").document()
+    assert kept["applied"] is True
+    assert {(c["device"], c["channel"]) for c in kept["changed"]} >= {("scale-07", "mass"), ("m3", "volume")}
+    assert all(c["since"] is not None for c in kept["changed"])
+    after = site.do("drift", "design", "--json").document()
+    assert (after["designed_for"], after["changed"]) == (22, [])
+
+
+@pytest.mark.parametrize("arguments", ["--devices 5 --apply", "--budget 1/month", "--budget 1/month --apply",
+                                       "--devices 5 --centre-u 9", "--devices 5 --within 0.5"])  # fmt: skip
+def test_a_design_for_no_site_is_refused(arguments: str) -> None:
+    assert run("drift", "design", *arguments.split()) == 2
+
+
+def test_a_design_says_what_it_can_find(capsys: pytest.CaptureFixture[str]) -> None:
+    known = answer(capsys, "drift", "design", "--devices", "200")
+    unsure = answer(capsys, "drift", "design", "--devices", "200", "--centre-u", "0.18")
+    least = known["detectable"]
+    assert least["within_checks"] == 30.0
+    h = next(c["limit"] for c in known["charts"] if c["chart"] == "cusum")
+    assert cusum_arl(0.5, h, least["shift"]) == pytest.approx(30.0, rel=0.02)
+    assert unsure["detectable"]["shift"] > least["shift"]
+    assert unsure["detectable"]["drift_per_check"] > least["drift_per_check"]
+
+
+@pytest.mark.parametrize(("arguments", "months"), [
+    ("--method a1 --interval 12 --found in", 13.2), ("--method a2 --interval 12 --found out", 0.6),
+    ("--method drift --mpe 1 --error 0.2 --U 0.1 --rate 0.02", 35.0),
+    ("--method drift --mpe 1 --error 0.2 --U 0.1 --rate 0.02 --statutory 12", 12.0),
+    ("--method reliability --observed 0.92 --interval 12", 7.3816),
+    ("--method drift --mpe 1 --error 0.2 --rate 0", None),
+])  # fmt: skip
+def test_an_interval_is_advised_within_the_law(
+    capsys: pytest.CaptureFixture[str], arguments: str, months: float | None
+) -> None:
+    found = answer(capsys, "drift", "interval", *arguments.split())["months"]
+    assert found == (None if months is None else pytest.approx(months, rel=1e-4))
+
+
+@pytest.mark.parametrize("arguments", ["--method a1", "--method a9", "--method a1 --interval 12 --found maybe",
+                                       "--method reliability --observed 1 --interval 12"])  # fmt: skip
+def test_an_interval_from_too_little_is_refused(arguments: str) -> None:
+    assert run("drift", "interval", *arguments.split()) == 2

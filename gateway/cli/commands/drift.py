@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli.console import JsonFlag, write, write_json, write_table
+from gateway.cli.options import ConfigOption
 from gateway.errors import WrongUse
 
 if TYPE_CHECKING:
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 
 ARL_EXAMPLE = "Example: metergate drift arl --chart ewma --lambda 0.2 --L 2.962 --shift 1"
 DESIGN_EXAMPLE = 'Example: metergate drift design --devices 200 --checks-per-day 1 --budget "1/month"'
+
+INTERVAL_EXAMPLE = "Example: metergate drift interval --method drift --mpe 1 --error 0.2 --U 0.1 --rate 0.02"
+
+MOST_U = 3.0
 
 OWN = {"shewhart": ("L",), "ewma": ("lambda", "L"), "cusum": ("k", "h")}
 """Settings each chart must be given."""
@@ -30,6 +36,7 @@ def register(app: typer.Typer) -> None:
     )
     drift.command("arl", epilog=ARL_EXAMPLE)(arl)
     drift.command("design", epilog=DESIGN_EXAMPLE)(design)
+    drift.command("interval", epilog=INTERVAL_EXAMPLE)(interval)
     app.add_typer(drift)
 
 
@@ -147,18 +154,57 @@ def arl(
 
 
 def design(
-    devices: Annotated[int, typer.Option("--devices", min=1, help="Channels charted at the site.")],
-    checks_per_day: Annotated[float, typer.Option("--checks-per-day", help="Checks a day of each channel.")],
-    budget: Annotated[str, typer.Option("--budget", help="False alarms of the whole site: N/day, week, month or year.")]
-    = "1/month",
+    devices: Annotated[int | None, typer.Option("--devices", min=1, help="Channels charted at a site to plan.")] = None,
+    checks_per_day: Annotated[
+        float | None, typer.Option("--checks-per-day", help="Checks a day of each channel (1).")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="False alarms of the whole site (1/month): N/day, week, month, year.")
+    ] = None,
+    centre_u: Annotated[
+        float, typer.Option("--centre-u", help="Standard uncertainty of the centre, in σ (0: it is known).")
+    ] = 0.0,
+    sigma_checks: Annotated[
+        int, typer.Option("--sigma-checks", min=0, help="Checks that σ is learned from (0: it is known).")
+    ] = 0,
+    within: Annotated[float, typer.Option("--within", help="Checks in which a change should be found.")] = 30.0,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Design the limits of the site's registry anew and keep them from now on.")
+    ] = False,
+    config: ConfigOption = None,
     json: JsonFlag = False,
-) -> None:  # fmt: skip
-    """Show the limits that keep a site within its false-alarm budget, and the delays they buy."""
-    from gateway.drift.design import Budget, charts_for
+) -> None:
+    """Show the limits that keep a site within its false-alarm budget, and what they find.
 
+    With --devices for a site to plan; without, what --apply would change at the site whose ledger this is.
+    """
+    planned = {"--devices": devices, "--checks-per-day": checks_per_day, "--budget": budget,
+               "--centre-u": centre_u or None, "--sigma-checks": sigma_checks or None}  # fmt: skip
+    given = [name for name, value in planned.items() if value is not None]
+    if devices is None:
+        if given:
+            raise WrongUse(
+                f"{given[0]} is for a site to plan", remedy="give --devices, or set drift.budget in the settings"
+            )
+        _design_site(config, keep=apply, json=json)
+        return
+    if apply:
+        raise WrongUse("--devices is for a site to plan, --apply for the one there is", remedy="give one of them")
+    _design_plan(devices, 1.0 if checks_per_day is None else checks_per_day, budget or "1/month", centre_u,
+                 sigma_checks, within, json=json)  # fmt: skip
+
+
+def _design_plan(
+    devices: int, checks_per_day: float, budget: str, centre_u: float, sigma_checks: int, within: float, *, json: bool
+) -> None:
+    from gateway.drift.design import Budget, Knowledge, charts_for, detectable
+
+    if not 0.0 <= centre_u <= MOST_U:
+        raise WrongUse("--centre-u must lie between 0 and 3 σ", remedy="learn the centre instead")
     allowed = Budget.parse(budget)
-    site = charts_for([checks_per_day] * devices, allowed)
+    site = charts_for([checks_per_day] * devices, allowed, known=Knowledge.of(centre_u, sigma_checks))
     channel = site.channels[0]
+    step, ramp = detectable(channel.charts, within)
     if json:
         write_json(
             {
@@ -166,13 +212,98 @@ def design(
                 "checks_per_day": checks_per_day,
                 "budget": str(allowed),
                 "budget_per_day": allowed.per_day,
+                "centre_u": centre_u,
+                "sigma_checks": sigma_checks,
                 "false_alarms_per_day": site.false_alarms_per_day,
                 "arl0": channel.arl0,
+                "detectable": {"within_checks": within, "shift": step, "drift_per_check": ramp},
                 "charts": [asdict(chart) for chart in channel.charts],
             }
         )
         return
     _print(channel, devices, str(allowed))
+    write()
+    write(f"Found within {within:g} checks in the mean: a step of {step:.3g} σ, a drift of {ramp:.3g} σ a check.")
+
+
+def _design_site(config: Path | None, *, keep: bool, json: bool) -> None:
+    """Show, or keep, the limits of the registry designed anew."""
+    from gateway.metrology.instants import format_instant
+    from gateway.pipeline.plan import NEVER
+    from gateway.redesigning import redesign_limits
+    from gateway.runtime.clock import now_ns
+
+    done = redesign_limits(config, now=now_ns(), keep=keep)
+    if json:
+        changed = [
+            {"device": c.device, "channel": c.channel, "since": None if c.since == NEVER else format_instant(c.since),
+             "charts": c.charts}
+            for c in done.changed
+        ]  # fmt: skip
+        write_json({"applied": keep, "budget": done.budget, "designed_for": done.before, "channels": done.channels,
+                    "changed": changed})  # fmt: skip
+        return
+    verb = "change" if keep else "would change"
+    write(f"{done.channels} channels share {done.budget} (designed for {done.before} so far): "
+          f"limits of {len(done.changed)} {verb}.")  # fmt: skip
+    rows = [
+        (c.device, c.channel, chart, ", ".join(f"{n} {v:.5g}" for n, v in settings.items()))
+        for c in done.changed
+        for chart, settings in c.charts.items()
+    ]
+    if rows:
+        write_table(("device", "channel", "chart", "settings"), rows)
+
+
+def interval(
+    method: Annotated[str, typer.Option("--method", help="a1, a2, drift or reliability (ILAC-G24, RP-1).")],
+    now: Annotated[float | None, typer.Option("--interval", help="Interval so far, in months (a1, a2, reliability).")]
+    = None,
+    found: Annotated[str | None, typer.Option("--found", help="in or out of tolerance (a1, a2).")] = None,
+    before: Annotated[str | None, typer.Option("--found-before", help="The finding before that (a2).")] = None,
+    step: Annotated[float, typer.Option("--step", help="Step of the last time (a2).")] = 1.0,
+    target: Annotated[float, typer.Option("--target", help="Share to be in tolerance (a2, reliability).")] = 0.95,
+    observed: Annotated[float | None, typer.Option("--observed", help="Share found in tolerance (reliability).")]
+    = None,
+    mpe: Annotated[float | None, typer.Option("--mpe", help="MPE (drift).")] = None,
+    error: Annotated[float | None, typer.Option("--error", help="Error now, in the unit of the MPE (drift).")] = None,
+    U: Annotated[float, typer.Option("--U", help="Expanded uncertainty (drift).")] = 0.0,
+    rate: Annotated[float | None, typer.Option("--rate", help="Drift a month (drift).")] = None,
+    rate_u: Annotated[float, typer.Option("--rate-u", help="Standard uncertainty of the rate (drift).")] = 0.0,
+    statutory: Annotated[float | None, typer.Option("--statutory", help="Interval of the law, in months.")] = None,
+    json: JsonFlag = False,
+) -> None:  # fmt: skip
+    """Advise the next calibration interval; the law's interval is a ceiling."""
+    from gateway.metrology import intervals
+
+    _one_of("method", method, ("a1", "a2", "drift", "reliability"))
+
+    def need(name: str, value: float | None) -> float:
+        if value is None:
+            raise WrongUse(f"method {method} needs {name}", remedy="see `metergate drift interval --help`")
+        return value
+
+    def good(name: str, value: str | None) -> bool:
+        return _one_of(name, value or "nothing", ("in", "out")) == "in"
+
+    next_step: float | None = None
+    if method == "a1":
+        months = intervals.simple_step(need("--interval", now), good("found", found))
+    elif method == "a2":
+        earlier = None if before is None else good("found-before", before)
+        months, next_step = intervals.incremental_step(
+            need("--interval", now), good("found", found), step, earlier, target
+        )
+    elif method == "drift":
+        months = intervals.drift_interval(need("--mpe", mpe), need("--error", error), U, need("--rate", rate), rate_u)
+    else:
+        months = intervals.exponential_interval(need("--observed", observed), need("--interval", now), target)
+    advice = intervals.capped(months, statutory)
+    if json:
+        write_json({"method": method, "months": advice, "by_method": None if months == float("inf") else months,
+                    "statutory": statutory, "next_step": next_step})  # fmt: skip
+        return
+    write("no interval follows: there is no drift" if advice is None else f"{advice:.4g} months")
 
 
 def _print(channel: ChannelDesign, devices: int, budget: str) -> None:
