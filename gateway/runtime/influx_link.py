@@ -7,6 +7,7 @@ Only its transport is used. Its WriteApi hides the status of odd answers and its
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -115,8 +116,15 @@ class InfluxLink:
         except TimeoutError:
             raise ConnectionError(f"no answer from {self._influx.url} within {self._answer_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            said = str(error) or type(error).__name__
-            raise ConnectionError(f"no answer from {self._influx.url}: {said}") from error
+            raise ConnectionError(f"no answer from {self._influx.url}: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """Return the system's words for a connection that failed, else the client's."""
+    number = getattr(error, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number).lower()
+    return str(error) or type(error).__name__
 
 
 async def _beginning(reply: Any) -> bytes:

@@ -171,7 +171,7 @@ def test_an_outage_that_lasts_is_one_alarm_that_clears_itself(tmp_path: Path) ->
         await standin.stop()
         async with forwarding(tmp_path, influx):
             await until(lambda: bool(open_texts(tmp_path)), "alarm")
-            assert "no answer from" in open_texts(tmp_path)[0]
+            assert f"no answer from {influx.url}: connection refused" in open_texts(tmp_path)[0]
             assert state(tmp_path).failing_since is not None
             async with standin:
                 await drained(tmp_path)
