@@ -108,7 +108,7 @@ def event_attributes(event: dict[str, object]) -> dict[str, str]:
     return {
         "specversion": "1.0",
         "id": f"{event['alarm']}-{event['transition']}-{event['time']}",
-        "source": f"/sites/{event['site']}/devices/{event['device']}",
+        "source": f"/sites/{event['site']}" + (f"/devices/{event['device']}" if event["device"] else ""),
         "type": f"metergate.{event['kind']}.alarm.{event['transition']}.v1",
         "time": str(event["time"]),
         "subject": str(event["channel"]),
