@@ -52,6 +52,8 @@ class ChannelSettings:
     every_ns: int | None = None
     turn: float = nan
     """After how many units a register begins again; NaN: unknown."""
+    multiplier: float = 1.0
+    """What a register shows, times this, is what has passed (CT ratio)."""
     exchanges: tuple[int, ...] = ()
     """When the meter was exchanged, ns, ascending."""
 

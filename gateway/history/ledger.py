@@ -67,6 +67,7 @@ def _settings(spec: dict[str, Any], exchanges: tuple[int, ...]) -> ChannelSettin
         register=spec.get("type") == "register",
         every_ns=None if every is None else parse_duration(every),
         turn=nan if digits is None else float(10 ** int(digits)),
+        multiplier=float(spec.get("multiplier") or 1),
         exchanges=exchanges,
     )
 

@@ -18,7 +18,7 @@ from gateway.history import Bucket, ChannelSettings, Query
 from gateway.history.buckets import buckets_of, decimal_sum
 from gateway.history.pieces import Pieces, Rows
 from gateway.metrology.decimals import exact_difference
-from gateway.metrology.registers import GLITCH_READINGS, increments
+from gateway.metrology.registers import GLITCH_READINGS, increments, scaled
 
 __all__ = ["AROUND", "Surroundings", "piece_steps", "register_buckets"]
 
@@ -54,6 +54,7 @@ def register_buckets(
         return []
     pieces = np.concatenate(parts)
     steps = piece_steps(pieces, about, settings.turn, np.array(settings.exchanges, np.int64))
+    steps = scaled(steps, np.full(len(steps), settings.multiplier))
     before = about.before[-1:] if len(about.before) else None
     return buckets_of(pieces, before, query, channel, settings, resolution, steps)
 

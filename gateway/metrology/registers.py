@@ -27,8 +27,8 @@ from gateway.metrology.decimals import exact_difference
 from gateway.metrology.units import exact
 
 __all__ = [
-    "GLITCH_READINGS", "PLAUSIBLE_SHARE", "RegisterEvent", "Steps", "amounts", "increments", "over_the_top", "settled",
-    "turn_of",
+    "GLITCH_READINGS", "PLAUSIBLE_SHARE", "RegisterEvent", "Steps", "amounts", "increments", "over_the_top", "scaled",
+    "settled", "turn_of",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -144,6 +144,21 @@ def amounts(start: Floats, stop: Floats, expected: Floats, turn: Floats) -> Floa
         want = exact(float(expected[i]))
         if abs(over - want) < abs(exact(float(plain[i])) - want):
             out[i] = float(over)
+    return out
+
+
+def scaled(amount: Floats, multiplier: Floats) -> Floats:
+    """Return amounts times their multipliers (CT ratio), as decimals, rounded once; NaN stays.
+
+    >>> scaled(np.array([0.3, 0.3]), np.array([40.0, 1.0])).tolist()
+    [12.0, 0.3]
+    """
+    rows = np.flatnonzero((multiplier != 1.0) & np.isfinite(amount))
+    if not len(rows):
+        return amount
+    out = amount.copy()
+    for i in rows.tolist():
+        out[i] = float(exact(float(amount[i])) * exact(float(multiplier[i])))
     return out
 
 

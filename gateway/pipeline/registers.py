@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.metrology.decimals import exact_difference
-from gateway.metrology.registers import amounts, over_the_top
-from gateway.metrology.units import UnitError, convert_float, exact
+from gateway.metrology.registers import amounts, over_the_top, scaled
+from gateway.metrology.units import UnitError, convert_float
 from gateway.pipeline.columns import Columns, Floats, Ints
 from gateway.registry.model import ChannelType, Event, EventKind
 
@@ -54,7 +54,7 @@ def register_amounts(plan: Plan, c: Columns, row: Ints, standards: Callable[[], 
     if started.any():
         run = amounts(c.value_start[row], indication, expected / multiplier, plan.turn[channel])
         indication = np.where(started, run, indication)
-    return _times(indication, multiplier), expected, started
+    return scaled(indication, multiplier), expected, started
 
 
 def _reference_amounts(
@@ -80,17 +80,6 @@ def _turns(plan: Plan, channel: Ints, standard: Ints) -> Floats:
         with suppress(UnitError):
             turns[i] = convert_float(float(plan.turn[standard[i]]), own, plan.facts[channel[i]].unit)
     return turns
-
-
-def _times(amount: Floats, multiplier: Floats) -> Floats:
-    """Return amounts times their multipliers as decimals, rounded once."""
-    rows = np.flatnonzero((multiplier != 1.0) & np.isfinite(amount))
-    if not len(rows):
-        return amount
-    out = amount.copy()
-    for i in rows.tolist():
-        out[i] = float(exact(float(amount[i])) * exact(float(multiplier[i])))
-    return out
 
 
 def went_back(plan: Plan, c: Columns, value_before: Floats, time_before: Ints) -> Bools:
