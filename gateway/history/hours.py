@@ -58,8 +58,7 @@ def hour_pieces(
 
 def _known(connection: sqlite3.Connection, channel: int, start: int, end: int) -> Pieces:
     """Return the stored pieces of hours that begin in the range, or before it and reach into it."""
-    rows = rollups.rolled(connection, channel, start - start % HOUR_NS, end)
-    return np.frombuffer(b"".join([piece for _, piece in rows]), PIECE)
+    return np.frombuffer(rollups.rolled(connection, channel, start - start % HOUR_NS, end), PIECE)
 
 
 def _stale(connection: sqlite3.Connection, channel: int, cursor: int, start: int, end: int, days: Ints) -> Ints:

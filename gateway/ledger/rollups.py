@@ -105,12 +105,12 @@ def put(
     connection.execute("UPDATE rollup_cursor SET n = ? WHERE name = 'revision'", (number,))
 
 
-def rolled(connection: sqlite3.Connection, channel: int, start: int, end: int) -> list[tuple[int, bytes]]:
-    """Return a channel's roll-ups (start, piece) of hours that begin in [start, end), stale ones too."""
-    return connection.execute(
-        "SELECT start, piece FROM rollup WHERE channel = ? AND start >= ? AND start < ? ORDER BY start",
-        (channel, start, end),
-    ).fetchall()
+def rolled(connection: sqlite3.Connection, channel: int, start: int, end: int) -> bytes:
+    """Return a channel's pieces of hours that begin in [start, end), one behind the other, stale ones too."""
+    rows = connection.execute(
+        "SELECT piece FROM rollup WHERE channel = ? AND start >= ? AND start < ? ORDER BY start", (channel, start, end)
+    )
+    return b"".join([piece for (piece,) in rows.fetchall()])
 
 
 def stale_hours(connection: sqlite3.Connection, channel: int, after: int) -> list[int]:
