@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from gateway.history import Bucket, Query
 from gateway.history.buckets import day_starts
 from gateway.history.ledger import LedgerHistory, channel_settings
-from gateway.history.lineprotocol import Field, fields_text
+from gateway.history.lineprotocol import Field, Unencodable, fields_text
 from gateway.ledger import rollups
 from gateway.ledger.registry import documents
 from gateway.ledger.rollups import HOUR_NS
@@ -76,9 +76,12 @@ def _points(
         at = parse_rfc3339(str(bucket["time"]))
         if wanted is not None and at not in wanted:
             continue
+        try:
+            head = measurement + series(channel, at).removeprefix("reading")
+        except Unencodable:  # its readings were set aside with the reason
+            return
         said: dict[str, Field | None] = {n: _float(bucket[n]) for n in _NUMBERS}
         said |= {n: str(bucket[n]) or None for n in _TEXTS}
-        head = measurement + series(channel, at).removeprefix("reading")
         yield f"{head} {fields_text(said)} {at}", (measurement, channel << 32 | at // HOUR_NS)
 
 

@@ -249,3 +249,19 @@ def test_roll_ups_say_what_the_history_says_and_are_sent_again_when_made_again(t
     assert {m for m, _ in again} == {"rollup_1h", "rollup_1d"}
     assert 0 < len(again) <= 3
     assert first | again == asked()
+
+
+@pytest.mark.parametrize("name", ["bad\\", "two\nlines value=1 1", "\0"])
+def test_a_name_that_line_protocol_cannot_carry_is_set_aside_and_the_rest_goes(tmp_path: Path, name: str) -> None:
+    from gateway.history.rolling import catch_up
+    from gateway.ledger.forwarding import refused_points
+
+    ingest = ingest_in(tmp_path, plan_of([scale("a"), scale(name)]))
+    feed(ingest, [plain(DAY, 1.0, 1), plain(DAY, 2.0, 1, name), plain(2 * DAY, 3.0, 2)])
+    catch_up(ingest.ledger, 5 * DAY)
+    points = points_of(tmp_path)
+    assert {dict(p.tags)["device"] for p in points} == {"a"}
+    assert {dict(p.fields)["value"] for p in of(points, "reading")} == {1.0, 3.0}
+    assert len(of(points, "rollup_1h")) == 2
+    (refused,) = refused_points(ingest.ledger.connection)
+    assert refused.words.startswith("not sent: the tag device")
