@@ -9,6 +9,10 @@ COPY gateway /src/gateway
 COPY collectors /src/collectors
 COPY config/rulepacks /src/config/rulepacks
 COPY config/profiles /src/config/profiles
+COPY config/grafana /src/config/grafana
+COPY config/mosquitto/acl config/mosquitto/mosquitto.conf /src/config/mosquitto/
+COPY config/devices/README.md /src/config/devices/README.md
+COPY docker-compose.yml /src/docker-compose.yml
 RUN pip install --no-cache-dir /src && rm -rf /src
 
 # Healthy is what the gateway says of itself on the broker: `online` once it ingests, `offline` by its last will.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -42,7 +43,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 @pytest.fixture(scope="module")
 def services() -> dict[str, dict[str, Any]]:
     """Return the services of the compose file."""
-    found: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "docker-compose.yml").read_text())
+    found: dict[str, dict[str, Any]] = yaml.safe_load(text)["services"]
     return found
 
 
@@ -68,7 +70,7 @@ def test_the_wheel_carries_no_tests_and_no_configuration_of_a_site(wheel: set[st
     assert {name.split("/")[0].partition("-")[0] for name in wheel} == {"gateway", "collectors", "metergate"}
 
 
-@pytest.mark.parametrize("name", ["mosquitto", "gateway"])
+@pytest.mark.parametrize("name", ["mosquitto", "gateway", "influx-setup", "influxdb", "grafana"])
 def test_a_container_has_no_privilege_it_does_not_need(services: dict[str, dict[str, Any]], name: str) -> None:
     service = services[name]
     user, _, group = service["user"].partition(":")
@@ -80,9 +82,25 @@ def test_a_container_has_no_privilege_it_does_not_need(services: dict[str, dict[
     assert not {"privileged", "network_mode", "cap_add", "pid", "devices"} & set(service)
 
 
-def test_only_the_broker_is_published_and_only_on_loopback(services: dict[str, dict[str, Any]]) -> None:
+def test_everything_is_published_on_loopback_alone_and_influxdb_not_at_all(services: dict[str, dict[str, Any]]) -> None:
     published = {name: service.get("ports", []) for name, service in services.items()}
-    assert published == {"mosquitto": ["127.0.0.1:1883:1883"], "gateway": []}
+    assert published["mosquitto"] == ["127.0.0.1:1883:1883", "127.0.0.1:8883:8883"]
+    assert not published["influxdb"]
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_images_are_pinned_to_a_version(services: dict[str, dict[str, Any]]) -> None:
+    foreign = {s["image"] for s in services.values()} - {"metergate"}
+    assert len(foreign) == 3
+    assert all(re.fullmatch(r"[a-z/-]+:\d+\.\d+\.\d+", image) for image in foreign)
+
+
+def test_docker_compose_takes_the_file() -> None:
+    tool = shutil.which("docker-compose")
+    if tool is None:
+        pytest.skip("docker-compose is not installed")
+    done = subprocess.run([tool, "config", "-q"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_password_is_shipped(services: dict[str, dict[str, Any]]) -> None:
@@ -126,6 +144,10 @@ def _shipped_broker(mosquitto: Mosquitto, users: list[str]) -> None:
         "password_file",
         "acl_file",
         "log_dest",
+        "certfile",
+        "keyfile",
+        "tls_version",
+        "use_username_as_clientid",
     )
     kept = [line for line in config if not line.startswith(away)]
     mosquitto.stop()
