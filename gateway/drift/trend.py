@@ -56,11 +56,15 @@ def advance(where: Where, z: Any, time: Any, parameters: Sequence[Any], state: S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
-    """Lines as columns: slope per month, its t, ρ, widening of the variances, degrees of freedom. NaN before n = 3."""
+    """Lines as columns: slope per month, its t, ρ, widening of the variances, degrees of freedom. NaN before n = 3.
+
+    `t_sure` is t for residuals as dependent as they may be: ρ two standard errors (2/√n) above what is seen.
+    """
 
     n: Floats
     slope: Floats
     t: Floats
+    t_sure: Floats
     rho: Floats
     widening: Floats
     dof: Floats
@@ -78,8 +82,13 @@ def trend_of(state: Mapping[str, Any]) -> Trend:
     corrected = np.minimum((n * rho + 2.0) / (n - 4.0), 0.999)
     widening = np.where(dependent, (1.0 + corrected) / (1.0 - corrected), 1.0)
     widening = np.minimum(widening, np.maximum(n / LEAST, 1.0))
-    t = slope / np.sqrt(left / (n - 2.0) * widening / sxx)
-    return Trend(n=n, slope=slope, t=t, rho=rho, widening=widening, dof=np.maximum(n / widening - 2.0, 1.0))
+    alone = slope / np.sqrt(left / (n - 2.0) / sxx)
+    highest = np.clip(rho + 2.0 / np.sqrt(n), 0.0, 0.999)
+    most = np.maximum(widening, (1.0 + highest) / (1.0 - highest))
+    t, t_sure = alone / np.sqrt(widening), alone / np.sqrt(most)
+    return Trend(
+        n=n, slope=slope, t=t, t_sure=t_sure, rho=rho, widening=widening, dof=np.maximum(n / widening - 2.0, 1.0)
+    )
 
 
 def read(state: Mapping[str, Any], z: Floats, parameters: Sequence[Floats], limit: Floats) -> Readout:  # noqa: ARG001  the contract's arguments
