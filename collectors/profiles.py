@@ -11,6 +11,8 @@ timezone: Asia/Ho_Chi_Minh              # for local times; else they are refused
 seq: channel                            # or device: one count for all channels
 channels:
   active_energy: {path: ENERGY.Total, unit: kWh, type: register}
+  volume: {path: V2, unit: L, type: register, fields: {value_start: V1, reference: Vc2, reference_start: Vc1}}
+  test_energy: {path: N, per: k, unit: kWh, type: run}      # per: a number, or the path of one
 ```
 """
 
@@ -23,7 +25,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from collectors.decoders import Profile, Quantity, TimeField, every
 from collectors.decoders.jsonpaths import NAME as JSON_PATHS
 from collectors.decoders.jsonpaths import TIME_FORMATS
-from collectors.decoders.records import is_id
+from collectors.decoders.records import FIELDS, is_id
 from collectors.topics import Template
 from gateway.errors import Mistake, Mistakes, WrongUse
 from gateway.metrology.packtext import Node, read_page
@@ -44,6 +46,7 @@ BUILT_IN: Mapping[str, Profile] = {
 _KEYS = frozenset({
     "title", "decoder", "source", "topics", "wrappers", "ignore", "time", "timezone", "seq", "channels",
 })  # fmt: skip
+_CHANNEL_KEYS = frozenset({"path", "unit", "type", "per", "fields"})
 _TYPES = ("indication", "register", "run")
 
 
@@ -162,15 +165,21 @@ def _quantities(node: Node | None) -> dict[str, Quantity]:
     for name, below in (node.mapping() if node else {}).items():
         if not is_id(name):
             below.wrong("is no channel id")
-        keys = below.mapping(allowed=frozenset({"path", "unit", "type"}), needed=frozenset({"path", "unit"}))
+        keys = below.mapping(allowed=_CHANNEL_KEYS, needed=frozenset({"path", "unit"}))
         found[name] = Quantity(
             paths=tuple(_path(path) for path in _list(keys.get("path"))),
             unit=_word(keys.get("unit")),
             type=_choice(keys.get("type"), _TYPES, "indication"),
+            per=_path(keys["per"]) if "per" in keys else "",
+            fields=_fields(keys.get("fields")),
         )
     if node is not None and not found:
         node.wrong("names no channel")
     return found
+
+
+def _fields(node: Node | None) -> dict[str, str]:
+    return {name: _path(below) for name, below in (node.mapping(allowed=FIELDS) if node else {}).items()}
 
 
 def _path(node: Node) -> str:

@@ -53,11 +53,17 @@ class TimeField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
-    """One channel of a profile: the paths it may stand at (the first found counts) and its unit."""
+    """One channel of a profile: the paths it may stand at (the first found counts) and its unit.
+
+    `per` is a number, or the path of one, by which the value is divided: pulses by the meter's constant. `fields`
+    leads from other fields of a reading (`value_start`, `reference`, ...) to their paths.
+    """
 
     paths: tuple[str, ...]
     unit: str
     type: str = "indication"
+    per: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 A path is keys joined by dots (`ENERGY.Power`). A number there is one reading; an array or object of numbers (one per
 phase or tariff) is one reading each, the channel's name with `_0`, `_1`, … or the lower-case key behind it. Null says
-nothing. A message without any of the profile's paths is refused. A time without zone is read in the profile's zone;
-when the profile names none it is refused, unless the profile says that the receipt counts (the clock is then suspect).
+nothing. `fields` name what else goes into a reading, such as `value_start` and `reference` of a run on a test bench;
+`per` divides by a number or by what stands at a path, such as pulses by the meter's constant. A message without any of
+the profile's paths is refused. A time without zone is read in the profile's zone; when the profile names none it is
+refused, unless the profile says that the receipt counts (the clock is then suspect).
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fractions import Fraction
+from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from collectors.decoders import Address, Decoded, Example, Found, Profile, Quantity, TimeField
-from collectors.decoders.records import is_id, refuse
+from collectors.decoders.records import is_id, read_field, refuse
 from collectors.decoders.strictjson import (
     Members,
     NotFinite,
@@ -30,6 +35,7 @@ from collectors.decoders.strictjson import (
 )
 from gateway.metrology.instants import MILLISECOND_NS, SECOND_NS, parse_epoch, parse_rfc3339
 from gateway.metrology.readings import Reading, Refusal, Why
+from gateway.metrology.units import exact
 
 __all__ = ["EXAMPLES", "NAME", "TIME_FORMATS", "decode"]
 
@@ -40,18 +46,21 @@ TIME_FORMATS = ("rfc3339", "local", "epoch_s", "epoch_ms")
 _LOCAL = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCHS = {"epoch_s": SECOND_NS, "epoch_ms": MILLISECOND_NS}
+_PER = "per"
 _SHORT = 64
 _MANY = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Leaf:
-    """One value found: the channel it is for, where it stands, and its unit."""
+    """One value found: its channel, where it stands, its unit, and (field, path, value) of what goes with it."""
 
     channel: str
     path: str
     unit: str
     held: Value
+    per: str = ""
+    beside: tuple[tuple[str, str, Value], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,19 +116,22 @@ def _leaves(message: Members, name: str, quantity: Quantity) -> list[_Leaf]:
     """Return what stands at the first of a quantity's paths that is there; several values get suffixed channels."""
     path, held = next(((p, v) for p in quantity.paths if (v := _at(message, p)) is not None), ("", None))
     parts: list[tuple[str, Value]]
+    beside: tuple[tuple[str, str, Value], ...] = tuple(
+        (f, p, v) for f, p in quantity.fields.items() if (v := _at(message, p)) is not None
+    )
+    per = quantity.per
+    if per and not _is_number(per):
+        beside += ((_PER, per, _at(message, per)),)
+    leaf = partial(_Leaf, unit=quantity.unit, per=per, beside=beside)
     if isinstance(held, list):
         parts = [(str(i), v) for i, v in enumerate(held)]
     elif isinstance(held, Members):
         parts = [(k.lower(), v) for k, v in held]
     else:
-        return [] if held is None else [_Leaf(channel=name, path=path, unit=quantity.unit, held=held)]
+        return [] if held is None else [leaf(channel=name, path=path, held=held)]
     if len(parts) > _MANY:
         raise UnreadableError(Why.TOO_LARGE, f"{path} holds {len(parts)} values; at most {_MANY} are read")
-    return [
-        _Leaf(channel=f"{name}_{suffix}", path=f"{path}.{suffix}", unit=quantity.unit, held=v)
-        for suffix, v in parts
-        if v is not None
-    ]
+    return [leaf(channel=f"{name}_{suffix}", path=f"{path}.{suffix}", held=v) for suffix, v in parts if v is not None]
 
 
 def _at(message: Members, path: str) -> Value:
@@ -132,21 +144,47 @@ def _at(message: Members, path: str) -> Value:
 
 
 def _reading(leaf: _Leaf, moment: _Moment, device: str, source: int, record: int | None) -> Reading:
-    if isinstance(leaf.held, NotFinite):
-        raise UnreadableError(Why.NOT_FINITE, f"{leaf.path} is {leaf.held}; a number must be finite")
-    if not isinstance(leaf.held, NumberText):
-        raise UnreadableError(Why.WRONG_TYPE, f"{leaf.path} is {kind_of(leaf.held)}, not a number")
-    value = finite(leaf.held)
-    if value is None:
-        raise UnreadableError(Why.NOT_FINITE, f"{leaf.path} is beyond every number we can hold")
+    value = _number(leaf.path, leaf.held)
     if not is_id(leaf.channel):
         raise UnreadableError(
             Why.WRONG_TYPE, f'{leaf.path} has no name that makes a channel: "{shorten(leaf.channel)}"'
         )
+    beside: dict[str, Any] = {name: read_field(name, held) for name, _, held in leaf.beside if name != _PER}
+    if leaf.per:
+        value = _divided(leaf, value)
     return Reading(
         device=device, channel=leaf.channel, time=moment.time, value=value, unit=leaf.unit,
-        clock_suspect=moment.is_suspect, source=source, record=record,
+        clock_suspect=moment.is_suspect, source=source, record=record, **beside,
     )  # fmt: skip
+
+
+def _number(path: str, held: Value) -> float:
+    if isinstance(held, NotFinite):
+        raise UnreadableError(Why.NOT_FINITE, f"{path} is {held}; a number must be finite")
+    if not isinstance(held, NumberText):
+        raise UnreadableError(Why.WRONG_TYPE, f"{path} is {kind_of(held)}, not a number")
+    value = finite(held)
+    if value is None:
+        raise UnreadableError(Why.NOT_FINITE, f"{path} is beyond every number we can hold")
+    return value
+
+
+def _divided(leaf: _Leaf, value: float) -> float:
+    """Return the value by what it is counted per (METROLOGY §2: W = N/k), as decimals, rounded once."""
+    held = next((v for name, _, v in leaf.beside if name == _PER), NumberText(leaf.per))
+    if held is None:
+        raise UnreadableError(Why.MISSING_FIELD, f"{leaf.per} is missing: {leaf.path} is counted by it")
+    per = _number(leaf.per, held)
+    if per <= 0.0:
+        raise UnreadableError(Why.WRONG_TYPE, f"{leaf.per} is {held}; {leaf.path} can only be counted by more than 0")
+    try:
+        return float(Fraction(exact(value)) / Fraction(exact(per)))
+    except OverflowError:
+        raise UnreadableError(Why.NOT_FINITE, f"{leaf.path} by {leaf.per} is beyond every number we can hold") from None
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
 
 
 def _moment(message: Members, profile: Profile | None, received_at: int) -> _Moment:
@@ -206,6 +244,20 @@ _PLUG = Profile(
         "power": Quantity(paths=("ENERGY.Power",), unit="W"),
     },
 )
+_BENCH = Profile(
+    name="example-bench",
+    decoder=NAME,
+    time=TimeField(path="ts", format="epoch_ms"),
+    quantities={
+        "volume": Quantity(
+            paths=("V2",),
+            unit="L",
+            type="register",
+            fields={"value_start": "V1", "reference": "Vc2", "reference_start": "Vc1", "power_factor": "pf"},
+        ),
+        "active_energy": Quantity(paths=("N",), unit="kWh", type="run", per="k", fields={"reference": "Wref"}),
+    },
+)
 _ADDRESS = Address(device="plug-1")
 _AT = 1772409600 * SECOND_NS
 
@@ -228,6 +280,27 @@ EXAMPLES = (
         profile=_PLUG,
         readings=(Found(channel="active_energy", value=0.017, unit="kWh", time=_AT),),
         refused=("wrong_type",),
+    ),
+    Example(
+        title="a run on a water bench",
+        payload=b'{"ts":1772409600000,"V1":100.2,"V2":110.3,"Vc1":50,"Vc2":60}',
+        address=_ADDRESS,
+        profile=_BENCH,
+        readings=(Found(channel="volume", value=110.3, unit="L", time=_AT),),
+    ),
+    Example(
+        title="pulses by the meter's constant",
+        payload=b'{"ts":1772409600000,"N":1000,"k":3200,"Wref":0.312}',
+        address=_ADDRESS,
+        profile=_BENCH,
+        readings=(Found(channel="active_energy", value=0.3125, unit="kWh", time=_AT),),
+    ),
+    Example(
+        title="pulses without the constant, and a field that cannot be read",
+        payload=b'{"ts":1772409600000,"N":1000,"V2":110.3,"pf":0.5}',
+        address=_ADDRESS,
+        profile=_BENCH,
+        refused=("wrong_type", "missing_field"),
     ),
     Example(title="a sign of life", payload=b"Online", address=_ADDRESS, profile=_PLUG),
     Example(

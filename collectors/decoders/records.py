@@ -24,8 +24,9 @@ from gateway.metrology.instants import MILLISECOND_NS, SECOND_NS, parse_epoch, p
 from gateway.metrology.readings import EVIDENCE, READING_FIELDS, Reading, Refusal, Why, power_factor_text
 
 __all__ = [
-    "IN_FILES", "LAST_NS", "MAX_RECORDS", "MAX_SEQ", "MAX_TEXT", "NUMBERS", "ON_MQTT", "Form", "is_id",
-    "power_factor_text", "read_power_factor", "read_record", "read_rfc3339", "read_time_in_file", "refuse", "unknown",
+    "FIELDS", "IN_FILES", "LAST_NS", "MAX_RECORDS", "MAX_SEQ", "MAX_TEXT", "NUMBERS", "ON_MQTT", "Form", "is_id",
+    "power_factor_text", "read_field", "read_power_factor", "read_record", "read_rfc3339", "read_time_in_file",
+    "refuse", "unknown",
 ]  # fmt: skip
 
 MAX_SEQ = 2**63 - 1
@@ -135,6 +136,11 @@ def read_record(
     moment = _instant(found.pop(form.time), form)
     read: dict[str, Any] = {name: _READERS[name](name, held) for name, held in found.items()}
     return Reading(device=device, channel=channel, time=moment, source=source, record=record, **read)
+
+
+def read_field(name: str, held: Value) -> object:
+    """Return what a field of a reading holds, any of `FIELDS`; UnreadableError names the reason."""
+    return _READERS[name](name, held)
 
 
 def refuse(
@@ -274,3 +280,6 @@ _READERS: Mapping[str, Callable[[str, Value], object]] = {
     "unit": _text, "phase": _text, "direction": _text, "standard": _standard, "seq": _sequence, "boot": _boot,
     "stable": _stable, "power_factor": _power_factor, "evidence": _evidence,
 }  # fmt: skip
+
+FIELDS = frozenset(_READERS) - {"value", "unit"}
+"""The fields a reading may have besides identity, time, value and unit."""

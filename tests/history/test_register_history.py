@@ -1,4 +1,4 @@
-"""The history of a register as a person asks for it: right across rollover, glitch, exchange and reset, in true units."""
+"""The history of a register as people ask for it: right across rollover, glitch, exchange and reset, in true units."""
 
 from __future__ import annotations
 
