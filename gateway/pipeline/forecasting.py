@@ -77,7 +77,7 @@ def _wanted(plan: Plan, epoch: Ints, history: npt.NDArray[Any]) -> npt.NDArray[n
     """Return `warning` where a sure trend crosses before the due date, `info` where it does within ten years."""
     sums = _columns(history)
     line = trend_of(sums)
-    size = np.abs(line.t)
+    size = np.abs(line.t_sure)
     wanted = np.where(size > NEAR, HOLD, 0).astype(np.int8)
     perhaps = np.flatnonzero((size > NORMAL) & (line.n >= FEWEST))
     if not len(perhaps):
