@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from gateway.drift.trend import TREND
 from gateway.metrology.conformity import conformance_probability, decide, en_score, expanded_uncertainty, within
 from gateway.metrology.decimals import exact_difference
 from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
-from gateway.pipeline.columns import Columns, Floats, Ints
+from gateway.pipeline.columns import Columns, Floats, Ints, boot_code
 from gateway.pipeline.forecasting import follow_trend, with_evidence
 from gateway.pipeline.groups import with_held_checks
 from gateway.pipeline.learning import Learned, settle_phase_one
@@ -125,7 +125,7 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
         _spread(checks.x[real], checks.row[real], len(columns), np.nan),
     )  # fmt: skip
     _remember(after, columns, firsts, counts, signals)
-    _remember_checks(after, columns, checks, learned, verdicts, major, nearness, fit)
+    _remember_checks(plan, after, columns, checks, learned, verdicts, major, nearness, fit)
     return Judgement(
         channels=channels, states=after, verdicts=verdicts[real], check_row=checks.row[real],
         out_of_range=signals.out_of_range, changes=with_evidence(plan, changes, checks, followed),
@@ -311,6 +311,7 @@ _KEPT = (
 
 
 def _remember_checks(
+    plan: Plan,
     after: States,
     c: Columns,
     checks: Checks,
@@ -332,6 +333,9 @@ def _remember_checks(
     locals_, index = _last_of(checks.local, np.arange(len(checks)))
     after["check_time"][locals_] = checks.time[index]
     after["error"][locals_] = checks.error[index]
+    names = c.standard[checks.row[index]].tolist()
+    own = [plan.facts[channel].standard for channel in checks.channel[index].tolist()]
+    after["standard"][locals_] = [_code(name or default) for name, default in zip(names, own, strict=True)]
     after["margin_percent"][locals_] = verdicts["margin_percent"][index]
     after["conformity"][locals_] = verdicts["conformity"][index]
     np.add.at(after["checks"], checks.local[checks.row >= 0], 1)
@@ -344,6 +348,11 @@ def _remember_checks(
     zero = np.flatnonzero((checks.reference == 0.0) & (c.stable[checks.row] != 0))
     locals_, index = _last_of(checks.local[zero], zero)
     after["zero_time"][locals_], after["zero"][locals_] = checks.time[index], checks.indication[index]
+
+
+@lru_cache(maxsize=65_536)
+def _code(name: str | None) -> int:
+    return boot_code(name)
 
 
 def _last_of(local: Ints, rows: Ints) -> tuple[Ints, Ints]:

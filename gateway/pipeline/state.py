@@ -60,6 +60,7 @@ _JUDGED = np.dtype(
         ("conformity", np.int8),
         ("safe", np.float64),  # 1 - U/MPE of the last check of the trend
         ("nearness", np.float64),
+        ("standard", np.int64),  # of the last check, as `boot_code` of its device id; 0: none
         ("mpe_x", np.float64),  # where and when `mpe` was last asked for
         ("mpe_time", np.int64),
         ("settled", np.int8),  # D0 is settled

@@ -21,7 +21,8 @@ from gateway.ledger import alarms as alarm_rows
 from gateway.ledger import quarantine, readings, states
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Quality, Reading, Refusal
-from gateway.pipeline.columns import Columns, Ints
+from gateway.pipeline.columns import Columns, Ints, boot_code
+from gateway.pipeline.common import excursion_of, settle_common
 from gateway.pipeline.groups import group_start, reopens_group
 from gateway.pipeline.happenings import happen, reconcile
 from gateway.pipeline.intake import Settled, receive, settle
@@ -112,6 +113,8 @@ class Ingest:
         self.ids, self.seen, self.states = standing.ids, standing.seen, standing.states
         self._since_checkpoint = np.full(len(plan), CHECKPOINT_READINGS, np.int64)
         self._contexts.clear()
+        self._standards = {boot_code(name): name for name in plan.devices}
+        self._standards |= {boot_code(f.standard): f.standard for f in plan.facts if f.standard is not None}
         self.stale = standing.stale
 
     def replan(self, plan: Plan, at: int) -> Done:
@@ -133,7 +136,14 @@ class Ingest:
             self.states[channel], self.alarms = state, standing
             happenings += more
         self.stale = {}
-        return Done(happenings=happenings, channels=touched)
+        standing = dict(self.alarms)
+        none = np.zeros(0, np.int64)
+        more = self._with_common(none, self.states[none], standing, [], at, amended=True) if touched else []
+        if more:
+            with self.ledger.transaction() as connection:
+                alarm_rows.put(connection, more)
+            self.alarms = standing
+        return Done(happenings=happenings + more, channels=touched)
 
     def reload_alarms(self) -> None:
         """Take over what people did to alarms."""
@@ -253,6 +263,8 @@ class Ingest:
             self._write(connection, part, judgement, received[settled.beyond], np.full(len(part), readings.BEYOND))
             checks += len(judgement.verdicts)
         happenings += reconcile(plan, _with_conditions(touched, after), standing, amended=False)
+        at = int(new.time.max())
+        happenings = self._with_common(touched, after, standing, happenings, at, amended=bool(amend.any()))
         alarm_rows.put(connection, happenings)
         states.put_states(connection, plan, self.ids, touched, after, after_seen)
         since_checkpoint = self._checkpoint(connection, touched, after, new)
@@ -267,6 +279,26 @@ class Ingest:
             channels=touched, states=after, seen=after_seen, alarms=standing, since_checkpoint=since_checkpoint
         )
         return done, moved
+
+    def _with_common(
+        self,
+        touched: Ints,
+        after: npt.NDArray[Any],
+        standing: dict[Any, Any],
+        happenings: list[Happening],
+        at: int,
+        *,
+        amended: bool,
+    ) -> list[Happening]:
+        """Return what happened with common modes seen; `after`: the states of the channels touched."""
+        others = np.setdiff1d(np.flatnonzero(self.states["drift_level"] > 0), touched).tolist()
+        drifting = [(c, self.states[c]) for c in others]
+        drifting += [(int(touched[i]), after[i]) for i in np.flatnonzero(after["drift_level"] > 0).tolist()]
+        if not drifting and not any(kind is AlarmKind.STANDARD for _, _, kind in standing):
+            return happenings
+        found = [excursion_of(self.plan, self._standards, channel, state) for channel, state in drifting]
+        excursions = [e for e in found if e is not None]
+        return settle_common(self.plan, excursions, standing, happenings, at, amended=amended)
 
     def _needs_rerun(self, new: Columns, settled: Settled) -> npt.NDArray[np.bool_]:
         """Return the readings that are not later than everything their channel was judged on, or end its group."""

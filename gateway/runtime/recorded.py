@@ -20,8 +20,8 @@ from gateway.alarms.life import Happening
 from gateway.metrology.instants import format_instant
 from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.columns import Columns, Ints
+from gateway.pipeline.common import happen_in_order
 from gateway.pipeline.forecasting import device_forecast
-from gateway.pipeline.happenings import OpenAlarms, happen
 from gateway.pipeline.intake import fresh_seen, receive, settle
 from gateway.pipeline.judge import Judgement, judge
 from gateway.pipeline.plan import Plan
@@ -64,12 +64,11 @@ def replay(plan: Plan, readings: Sequence[Reading], unreadable: Sequence[Refusal
     if len(columns):
         changes += _silent_at(plan, states, int(columns.time.max()))
     changes.sort(key=lambda c: (c.time, plan.facts[c.channel].device, plan.facts[c.channel].channel))
-    standing: OpenAlarms = {}
     return Replay(
         columns=columns,
         judgement=judgement,
         states=states,
-        happenings=happen(plan, changes, columns, judgement, standing),
+        happenings=happen_in_order(plan, changes, columns, judgement),
         refused=[*unreadable, *settled.refused],
         received=len(readings) + len(unreadable),
         duplicates=settled.duplicates,
