@@ -45,6 +45,8 @@ _CHECKS = """
     SELECT r.id, COALESCE(s.slot, r.time) FROM reading r LEFT JOIN forward_shift s ON s.reading = r.id
     WHERE r.channel = ? AND r.time BETWEEN ? AND ? AND r.verdict IS NOT NULL ORDER BY 2"""
 _UTC = ZoneInfo("UTC")
+LAST = 2**63 - 2
+"""The last nanosecond that InfluxDB has."""
 _RANGE = "r.id BETWEEN ? AND ?"
 
 
@@ -76,9 +78,10 @@ class Feed:
         self._beginning = sent.beginning(ledger.connection)
         self._planned = sent.cursors(ledger.connection)
         self._ways: list[Callable[[], Parcel | None]] = [
-            self._alarms, self._new, self._amendments, self._rollups, self._behind,
+            self._days, self._alarms, self._new, self._amendments, self._rollups, self._behind,
         ]  # fmt: skip
         self._series = ChannelSeries(ledger, site)
+        self._zone_before = sent.words(ledger.connection).get("zone", zone.key)
         self._layouts: dict[int, tuple[Context, np.dtype[Any]]] = {}
 
     def next(self) -> Parcel | None:
@@ -103,12 +106,23 @@ class Feed:
                 return
             sent.put_cursor(connection, parcel.stream, parcel.after)
             sent.put_refused(connection, [*points, *parcel.unencodable], at)
+            if parcel.stream == ROLLUP:
+                sent.put_words(connection, {"zone": self._zone.key})
 
     def _cursor(self, stream: str) -> Cursor:
         return self._planned.get(stream, Cursor())
 
     def _head(self, table: str) -> int:
         return int(self.ledger.connection.execute(f"SELECT MAX(id) FROM {table}").fetchone()[0] or 0)  # noqa: S608
+
+    def _days(self) -> Parcel | None:
+        """Where the site has changed its time zone: take away the old days, and send all roll-ups again."""
+        if self._zone_before == self._zone.key:
+            return None
+        self._zone_before = self._zone.key
+        sites = {site for rows in sent.series_of(self.ledger.connection).values() for _, site, _ in rows}
+        cleared = [(f'_measurement="rollup_1d" AND site="{site}"', 0, LAST) for site in sorted(sites)]
+        return Parcel(stream=ROLLUP, after=Cursor(), lines=[], marks=[], unencodable=[], cleared=cleared)
 
     def _alarms(self) -> Parcel | None:
         cursor = self._cursor(ALARM)

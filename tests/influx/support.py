@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
@@ -34,10 +35,10 @@ def settings(standin: StandIn, **more: object) -> Influx:
 
 @contextlib.asynccontextmanager
 async def forwarding(
-    folder: Path, influx: Influx, pace: Pace = HURRY, clock: Callable[[], int] = now_ns
+    folder: Path, influx: Influx, pace: Pace = HURRY, clock: Callable[[], int] = now_ns, zone: str = "UTC"
 ) -> AsyncIterator[None]:
     """Forward while the block runs."""
-    task = asyncio.create_task(Forwarder(folder, "van-giang", influx, clock, pace).run())
+    task = asyncio.create_task(Forwarder(folder, "van-giang", influx, clock, pace, ZoneInfo(zone)).run())
     try:
         yield
     finally:

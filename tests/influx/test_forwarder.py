@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.history.rolling import catch_up
 from gateway.ledger import alarms
 from gateway.ledger.forwarding import refused_points
 from gateway.ledger.store import Ledger
@@ -357,3 +358,33 @@ def test_a_number_that_a_superseding_verdict_lacks_does_not_stay(tmp_path: Path)
         assert {v["version"] for k, v in after.items() if "z" in before[k] and "z" not in v} == {1.0}
 
     run(scenario)
+
+
+def days_of(standin: StandIn) -> list[int]:
+    return sorted(at for _, _, at in standin.measurement("rollup_1d"))
+
+
+def test_another_time_zone_has_other_days_and_none_of_the_old(tmp_path: Path) -> None:
+    ingest = ingest_in(tmp_path, plan_of([scale("a")]))
+    rows = [
+        Reading(device="a", channel="mass", time=9 * DAY + i * DAY // 5, value=1.0 + i, unit="kg", seq=i, boot="b")
+        for i in range(10)
+    ]
+    feed(ingest, rows)
+    catch_up(ingest.ledger, 20 * DAY)
+    hour = DAY // 24
+
+    async def scenario(standin: StandIn) -> None:
+        async with forwarding(tmp_path, settings(standin), zone="UTC"):
+            await drained(tmp_path)
+        assert days_of(standin) == [9 * DAY, 10 * DAY]
+        async with forwarding(tmp_path, settings(standin), zone="Asia/Tokyo"):
+            await until(lambda: len(days_of(standin)) == 3, "other days")
+            await drained(tmp_path)
+        assert days_of(standin) == [9 * DAY - 9 * hour, 10 * DAY - 9 * hour, 11 * DAY - 9 * hour]
+        asked = standin.requests
+        async with forwarding(tmp_path, settings(standin), zone="Asia/Tokyo"):
+            await drained(tmp_path)
+        assert standin.requests == asked
+
+    assert len(run(scenario).measurement("rollup_1h")) == 10

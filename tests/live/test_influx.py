@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.ledger.forwarding import refused_points
+from gateway.history.rolling import catch_up
+from gateway.ledger.forwarding import refused_points, words
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading
 from gateway.runtime.clock import now_ns
@@ -50,12 +51,19 @@ def a_life(folder: Path) -> None:
     ingest.ledger.close()
 
 
-def forward(folder: Path, influx: Influx) -> None:
+def forward(folder: Path, influx: Influx, zone: str = "UTC") -> None:
     async def whole() -> None:
-        async with forwarding(folder, influx):
+        async with forwarding(folder, influx, zone=zone):
+            if zone != "UTC":
+                await until(lambda: zone_sent(folder) == zone, "other days")
             await asyncio.wait_for(drained(folder), 60)
 
     asyncio.run(whole())
+
+
+def zone_sent(folder: Path) -> str | None:
+    with Ledger.open(folder) as ledger:
+        return words(ledger.connection).get("zone")
 
 
 @pytest.mark.parametrize("gzip", ["on", "off"])
@@ -168,3 +176,14 @@ def test_a_link_that_is_cut_at_any_time_loses_and_doubles_nothing(real: Bucket, 
     asyncio.run(whole())
     assert real.readings() == in_ledger(tmp_path)
     assert len(in_ledger(tmp_path)) == 6000
+
+
+def test_another_time_zone_has_other_days_and_none_of_the_old(real: Bucket, tmp_path: Path) -> None:
+    ingest = ingest_in(tmp_path, plan_of([scale("a")]))
+    feed(ingest, [check("a", 9 + i / 5, 5.0 + i / 1000, seq=i) for i in range(10)])
+    catch_up(ingest.ledger, 20 * DAY)
+    forward(tmp_path, real.settings())
+    assert len(real.points("rollup_1d", "n")) == 2
+    forward(tmp_path, real.settings(), "Asia/Tokyo")
+    assert [r["_time"][11:16] for r in real.points("rollup_1d", "n")] == ["15:00"] * 3
+    assert len(real.points("rollup_1h", "n")) == 10
