@@ -200,7 +200,9 @@ def _columns(said: Mapping[str, tuple[Any, ...]], channel: Ints) -> Columns:
     def numbers(name: str) -> npt.NDArray[np.float64]:
         values = said[name]
         absent = values.count(None) == len(values)
-        return np.full(len(values), np.nan) if absent else np.array(values, np.float64)
+        return (
+            np.full(len(values), np.nan) if absent else np.array(values, np.float64) + 0.0
+        )  # no -0.0: SQLite keeps none
 
     def whole(name: str, code: Any) -> npt.NDArray[Any]:
         values = said[name]

@@ -265,3 +265,11 @@ def test_a_reading_beyond_the_horizon_is_judged_alone_though_others_came_with_it
     zero, load = without_u("2026-02-15T08:00:00Z", 0.005, 0, 2), without_u("2026-02-15T08:01:00Z", 5.005, 5, 3)
     imported(site, "old.ndjson", zero, load)
     assert verify(site)["verdicts"] == 3
+
+
+def test_a_negative_zero_is_a_zero_live_as_in_the_ledger(site: Site) -> None:
+    site.write("standard.yaml", STANDARD)
+    site.do("apply", "standard.yaml")
+    site.write("zero.ndjson", json.dumps(without_u("2026-06-15T08:00:00Z", -0.0, 0, 1)) + "\n")
+    site.do("import", "zero.ndjson")
+    assert verify(site)["sound"]
