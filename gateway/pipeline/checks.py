@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.metrology.decimals import exact_difference, exact_error
-from gateway.metrology.units import convert_float
+from gateway.metrology.units import UnitError, convert_float
 from gateway.pipeline.columns import Columns, Floats, Ints
 from gateway.pipeline.plan import Plan
 from gateway.pipeline.registers import register_amounts
@@ -99,6 +100,7 @@ def epochs_of(plan: Plan, channel: Ints, time: Ints) -> Ints:
     return epoch
 
 
+@np.errstate(invalid="ignore")
 def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: Ints, *, alone: bool = False) -> Checks:
     """Return the checks among the readings with everything that does not depend on σ.
 
@@ -173,14 +175,22 @@ def _reference_u(plan: Plan, c: Columns, row: Ints, reference: Floats, flags: In
     for n in np.flatnonzero(np.isnan(out[known])).tolist():
         i = int(known[n])
         standard, size = int(which[i]), float(reference[i])
-        unit, own = plan.facts[int(c.channel[row[i]])].unit, plan.facts[standard].unit
-        _, U, k, _ = plan.curves.lookup(plan.e_curve[epoch[n : n + 1]], np.array([convert_float(size, unit, own)]))
-        at_k2 = float(U[0]) * 2.0 / float(k[0])
-        if plan.relative[standard]:
-            out[i] = at_k2 * abs(size) / 100.0
-        elif not np.isnan(at_k2):
-            out[i] = convert_float(at_k2, own, unit, difference=True)
+        with suppress(UnitError):  # the standard's channel of that name is of another quantity: it says nothing
+            out[i] = _certified_u(plan, standard, epoch[n : n + 1], size, plan.facts[int(c.channel[row[i]])].unit)
     return out
+
+
+def _certified_u(plan: Plan, standard: int, epoch: Ints, size: float, unit: str) -> float:
+    """Return the standard's U at k = 2 for an amount of `size` `unit`, in that unit; NaN where it has none.
+
+    Raises UnitError.
+    """
+    own = plan.facts[standard].unit
+    _, U, k, _ = plan.curves.lookup(plan.e_curve[epoch], np.array([convert_float(size, unit, own)]))
+    at_k2 = float(U[0]) * 2.0 / float(k[0])
+    if plan.relative[standard]:
+        return at_k2 * abs(size) / 100.0
+    return at_k2 if np.isnan(at_k2) else convert_float(at_k2, own, unit, difference=True)
 
 
 def _standards(plan: Plan, c: Columns, row: Ints) -> Ints:

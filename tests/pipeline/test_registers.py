@@ -77,6 +77,26 @@ def test_a_reference_register_passes_its_top_by_the_standards_digits(tmp_path: P
     assert (v["indication"], v["reference"]) == (20.0, 20.0)
 
 
+def test_a_standard_of_another_quantity_says_nothing_of_the_reference(tmp_path: Path) -> None:
+    registry = """\
+devices:
+  - {id: m1, kind: other, rule_pack: none, channels: {speed: {unit: m/s, type: register, sigma: 1 m/s, standard: s1}}}
+  - {id: s1, kind: reference, rule_pack: none, channels: {speed: {unit: furlong, type: register, digits: 3}}}
+certificates:
+  - {id: c1, device: s1, channel: speed, kind: calibration, phase: as_left, performed_at: 2025-12-01,
+     points: [{error: 0 furlong, U: 1 furlong, k: 2}]}
+"""
+    row = check(5.0, 10.0, 5.0, channel="speed", unit="m/s", reference_start=900.0)
+    v = only_verdict(tmp_path, registry, row | {"reference_u": None})
+    assert (v["reference"], v["reference_u"]) == (-895.0, None)
+    assert "reference_u_unknown" in v["flags"]
+
+
+def test_amounts_at_the_ends_of_the_floats_are_judged_without_a_word(tmp_path: Path) -> None:
+    rows = [check(-1e308, 1e308, 5.0), check(5.0, 1e-320, 1e-320)]
+    assert len(replay_files(tmp_path, energy(", multiplier: 40"), rows).verdicts) == 2
+
+
 def test_a_zero_amount_of_a_register_is_a_zero_reference(tmp_path: Path) -> None:
     v = only_verdict(tmp_path, energy(", digits: 5"), check(100.0, 100.0, 0.0))
     assert (v["error"], v["flags"].count("zero_reference")) == (0.0, 1)
