@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import gateway  # noqa: F401  first of all: it says how many threads numpy may take
+
 MARKERS = (
     "live: needs a real broker or store on this machine",
     "faults: breaks networks and processes on purpose",
