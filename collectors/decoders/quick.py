@@ -6,6 +6,7 @@ written again; a repeated key leaves more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
@@ -29,6 +30,8 @@ __all__ = ["quick_line", "quick_readings"]
 
 _MAX_BOOT = 10**39
 _MAX_MS = 9 * 10**12
+_MS_DIGITS = 13
+_NS_DIGITS = 6
 
 _Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 _Sequence = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
@@ -64,6 +67,10 @@ class _InFile(_OnMqtt, forbid_unknown_fields=True, omit_defaults=True, gc=False,
     ts: msgspec.Raw  # type: ignore[assignment]  # the number's text, which a float would lose
 
 
+class _ByText(_OnMqtt, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    ts: msgspec.Raw  # type: ignore[assignment]  # a fraction of a millisecond, which a float would lose
+
+
 _Presence: Any = msgspec.defstruct(
     "_Presence",
     [(name, Any | msgspec.UnsetType, msgspec.UNSET) for name in [*_OnMqtt.__struct_fields__, "time"]],
@@ -75,6 +82,8 @@ _RARE = 13
 _NOTHING_RARE = (None,) * (len(_OnMqtt.__struct_fields__) - _RARE)
 _ONE = msgspec.json.Decoder(_OnMqtt)
 _PACK = msgspec.json.Decoder(list[_OnMqtt])
+_ONE_BY_TEXT = msgspec.json.Decoder(_ByText)
+_PACK_BY_TEXT = msgspec.json.Decoder(list[_ByText])
 _LINE = msgspec.json.Decoder(_InFile)
 _write = msgspec.json.Encoder().encode
 _ONE_PRESENT: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Presence)
@@ -94,21 +103,45 @@ def quick_readings(payload: bytes, address: Address, source: int, only: int | No
     if is_pack and only is not None:
         return None
     try:
-        records = _PACK.decode(payload) if is_pack else [_ONE.decode(payload)]
+        records = _records(payload, is_pack=is_pack)
         if not 0 < len(records) <= MAX_RECORDS:
             return None
         readings = []
         for index, record in enumerate(records):
             fields = astuple(record)
-            ts = fields[0]
-            time = read_rfc3339(ts) if type(ts) is str else ts * MILLISECOND_NS if 0 <= ts < _MAX_MS else _closer()
-            readings.append(_reading(fields, time, address, source, index if is_pack else only))
+            readings.append(_reading(fields, _time(fields[0]), address, source, index if is_pack else only))
     except _NOT_PROVEN:
         return None
     quotes = _write(records).count(b'"')
     if b"null" in payload:
         quotes += 2 * _nulls(_PACK_PRESENT.decode(payload) if is_pack else [_ONE_PRESENT.decode(payload)])
     return readings if payload.count(b'"') == quotes else None
+
+
+def _records(payload: bytes, *, is_pack: bool) -> Sequence[_OnMqtt]:
+    """Return the records of a payload; their times as numbers or text, or where one has a fraction as it is written."""
+    try:
+        return _PACK.decode(payload) if is_pack else [_ONE.decode(payload)]
+    except msgspec.ValidationError:
+        return _PACK_BY_TEXT.decode(payload) if is_pack else [_ONE_BY_TEXT.decode(payload)]
+
+
+def _time(ts: object) -> int:
+    """Return the instant in ns of what stands as `ts`: milliseconds, or RFC 3339."""
+    if type(ts) is int:
+        return ts * MILLISECOND_NS if 0 <= ts < _MAX_MS else _closer()
+    if type(ts) is str:
+        return read_rfc3339(ts)
+    text = bytes(ts).decode()  # type: ignore[call-overload]  # msgspec.Raw
+    if text[:1] == '"':
+        return read_rfc3339(text[1:-1])
+    whole, _, fraction = text.partition(".")
+    if not (text.isascii() and whole.isdigit() and len(whole) <= _MS_DIGITS and len(fraction) <= _NS_DIGITS):
+        _closer()
+    if int(whole) >= _MAX_MS or (fraction and not fraction.isdigit()):
+        _closer()
+    nanoseconds: int = int(fraction.ljust(_NS_DIGITS, "0"))
+    return int(whole) * MILLISECOND_NS + nanoseconds
 
 
 def quick_line(line: bytes, address: Address, source: int, number: int) -> Reading | None:
