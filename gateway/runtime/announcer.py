@@ -21,8 +21,8 @@ log = logging.getLogger("metergate.alarms")
 Publish = Callable[[str, bytes, bool, dict[str, str]], None]
 """(topic, payload, retain, MQTT 5 user properties); never blocks."""
 
-STATES = 200
-"""So many device states are published a second at most."""
+STATES = 10
+"""So many device states are published at once at most, ten times a second."""
 
 _LEVEL = {
     Severity.CRITICAL: logging.ERROR,
@@ -36,8 +36,8 @@ _LEVEL = {
 class Announcer:
     """Called with every committed batch, on the ledger's thread; publishes from a cursor over the alarm log.
 
-    States are published by `flush`, each second for at most `STATES` devices, those waiting longest first: what a
-    fleet reports must not drown in what is said about it.
+    States are published by `flush`, for at most `STATES` devices at a time, those waiting longest first: what a fleet
+    reports must not drown in what is said about it.
     """
 
     def __init__(self, site: str, publish: Publish) -> None:
@@ -56,7 +56,7 @@ class Announcer:
         self._waiting.update(dict.fromkeys(facts[c].device for c in done.channels))
 
     def flush(self, ingest: Ingest) -> None:
-        """Publish the states that wait, the oldest first, as many as a second bears."""
+        """Publish some of the states that wait, the oldest first."""
         chosen = list(self._waiting)[:STATES]
         for device in chosen:
             del self._waiting[device]

@@ -27,8 +27,8 @@ SEND_S = 10.0
 LONGEST_WAIT_S = 30.0
 PACED = "metergate/state/"
 """Device states change with every batch: at most once in `ROUND_S` some go out, at most `ROUND` topics of them."""
-ROUND_S = 1.0
-ROUND = 500
+ROUND_S = 0.1
+ROUND = 50
 LONGEST_QUEUE = 10_000
 _UNSUPPORTED_VERSION = 0x84
 

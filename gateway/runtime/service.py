@@ -36,6 +36,7 @@ TAKE_MESSAGES = 500
 TAKE_READINGS = 1000
 """So many at most are decoded at once, so that taking and committing overlap."""
 TICK_S = 1.0
+TELL_S = 0.1
 WATCH_S = 0.25
 CHECKPOINT_S = 0.5
 LONG_LOG_PAGES = 8192
@@ -191,6 +192,7 @@ class Service:
                     ready()
                     beside = [
                         tasks.create_task(self._tick(on_ledger), name="tick"),
+                        tasks.create_task(self._tell(on_ledger), name="tell"),
                         tasks.create_task(self._watch(on_ledger), name="watch"),
                         tasks.create_task(self._checkpoint(on_ledger), name="checkpoint"),
                     ]
@@ -329,10 +331,15 @@ class Service:
             await asyncio.sleep(TICK_S)
             await on_ledger(self.let_time_pass)
 
+    async def _tell(self, on_ledger: OnLedger) -> None:
+        """Let the announcer say a little at a time: no reading waits long for what is said about others."""
+        while True:
+            await asyncio.sleep(TELL_S)
+            await on_ledger(lambda: self.flush(self._at_work))
+
     def let_time_pass(self) -> None:
         """Raise what silence has made due, up to the moment everything has been received; on the ledger's thread."""
         try:
-            self.flush(self._at_work)
             if self.horizon is None and not self.fresh:
                 return
             ingest, at = self._at_work, self.clock()
