@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from statistics import NormalDist
 
 __all__ = ["t_quantile", "t_tail"]
 
@@ -59,7 +60,10 @@ def t_quantile(tail: float, dof: float) -> float:
     while t_tail(high, dof) > tail:
         low, high = high, high * 2.0
     log_scale = math.lgamma((dof + 1.0) / 2.0) - math.lgamma(dof / 2.0) - 0.5 * math.log(dof * math.pi)
-    t = (low + high) / 2.0
+    z = NormalDist().inv_cdf(1.0 - tail)
+    t = z + (z**3 + z) / (4.0 * dof)
+    if not low < t < high:
+        t = (low + high) / 2.0
     for _ in range(200):
         excess = t_tail(t, dof) - tail
         low, high = (t, high) if excess > 0.0 else (low, t)

@@ -30,13 +30,14 @@ log = logging.getLogger("metergate")
 
 T = TypeVar("T")
 
-SLICE_READINGS = 4000
+SLICE_READINGS = 8000
 """So many readings at most are judged and committed at once."""
 TAKE_MESSAGES = 500
 TAKE_READINGS = 1000
 """So many at most are decoded at once, so that taking and committing overlap."""
 TICK_S = 1.0
 TELL_S = 0.1
+TELL_BEHIND_S = 0.5
 WATCH_S = 0.25
 CHECKPOINT_S = 0.5
 LONG_LOG_PAGES = 8192
@@ -175,6 +176,7 @@ class Service:
     ingest: Ingest | None = None
     trouble: str | None = None
     fresh: bool = False
+    behind: bool = False
     _version: int | None = None
     _marks: tuple[int, int, int] = (0, 0, 0)
 
@@ -229,8 +231,10 @@ class Service:
         waiting = Waiting(room=SLICE_READINGS)
         taking = asyncio.create_task(self._take(waiting, stop), name="take")
         try:
-            while (taken := await waiting.next(SLICE_READINGS)) and await self._keep(taken, on_ledger, stop):
-                pass
+            while taken := await waiting.next(SLICE_READINGS):
+                self.behind = sum(len(some.readings) for some in taken) > SLICE_READINGS // 2
+                if not await self._keep(taken, on_ledger, stop):
+                    break
         finally:
             if not taking.done():
                 taking.cancel()
@@ -334,7 +338,7 @@ class Service:
     async def _tell(self, on_ledger: OnLedger) -> None:
         """Let the announcer say a little at a time: no reading waits long for what is said about others."""
         while True:
-            await asyncio.sleep(TELL_S)
+            await asyncio.sleep(TELL_BEHIND_S if self.behind else TELL_S)
             await on_ledger(lambda: self.flush(self._at_work))
 
     def let_time_pass(self) -> None:
