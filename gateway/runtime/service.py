@@ -35,6 +35,7 @@ SLICE_READINGS = 8000
 TAKE_MESSAGES = 500
 TAKE_READINGS = 1000
 """So many at most are decoded at once, so that taking and committing overlap."""
+GATHER_S = 0.004
 TICK_S = 1.0
 TELL_S = 0.1
 TELL_BEHIND_S = 0.5
@@ -257,6 +258,8 @@ class Service:
                 number += len(messages)
                 limit = max(1, min(TAKE_MESSAGES, TAKE_READINGS * len(messages) // max(len(taken.readings), 1) + 1))
                 await waiting.put(taken)
+                if not waiting.is_empty:  # the ledger is busy: let some more come, each turn costs the threads a switch
+                    await asyncio.sleep(GATHER_S)
 
     def _decode(self, messages: Sequence[Message], first: int) -> Taken:
         """Decode messages, numbered from `first`; on the decoder's thread."""
