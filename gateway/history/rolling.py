@@ -21,9 +21,9 @@ from gateway.ledger.store import Ledger
 
 __all__ = ["Advance", "advance", "catch_up", "pieces_of_hours"]
 
-MARK_READINGS = 50_000
-MAKE_HOURS = 2_000
-MAKE_READINGS = 50_000
+MARK_READINGS = 20_000
+MAKE_HOURS = 1_000
+MAKE_READINGS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

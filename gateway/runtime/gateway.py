@@ -77,7 +77,7 @@ async def _until_stopped(service: Service, stop: asyncio.Event) -> None:
     """Run the service; once told to stop it has a few seconds to finish its batch."""
     running = asyncio.create_task(service.run(stop), name="service")
     stopping = asyncio.create_task(stop.wait(), name="stop")
-    async with rolling(service.ledger, service.clock):
+    async with rolling(service.ledger, service.clock, lambda: service.behind):
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not running.done():

@@ -25,14 +25,20 @@ INTERVAL_S = 10.0
 REST = 3.0
 """While there is more to do, so many times as long as a step took."""
 TROUBLE_S = 60.0
+BUSY_S = 1.0
 
 
 @asynccontextmanager
-async def rolling(open_ledger: Callable[[], Ledger], clock: Callable[[], int]) -> AsyncIterator[None]:
-    """Keep the roll-ups of a ledger while the block runs; `clock` gives ns. Leaves within one step."""
+async def rolling(
+    open_ledger: Callable[[], Ledger], clock: Callable[[], int], busy: Callable[[], bool] = lambda: False
+) -> AsyncIterator[None]:
+    """Keep the roll-ups of a ledger while the block runs, but not while it is `busy`; `clock` gives ns.
+
+    Leaves within one step.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="rollups") as worker:
         reader = _Reader(open_ledger, clock)
-        task = asyncio.create_task(_keep(reader, worker), name="rollups")
+        task = asyncio.create_task(_keep(reader, worker, busy), name="rollups")
         try:
             yield
         finally:
@@ -42,9 +48,12 @@ async def rolling(open_ledger: Callable[[], Ledger], clock: Callable[[], int]) -
             await asyncio.get_running_loop().run_in_executor(worker, reader.close)
 
 
-async def _keep(reader: _Reader, worker: ThreadPoolExecutor) -> None:
+async def _keep(reader: _Reader, worker: ThreadPoolExecutor, busy: Callable[[], bool]) -> None:
     loop = asyncio.get_running_loop()
     while True:
+        if busy():
+            await asyncio.sleep(BUSY_S)
+            continue
         begun = loop.time()
         wait = await loop.run_in_executor(worker, reader.step)
         await asyncio.sleep(REST * (loop.time() - begun) if wait is None else wait)
@@ -64,6 +73,7 @@ class _Reader:
             if self._ledger is None:
                 self._ledger = self._open()
                 self._ledger.connection.execute("PRAGMA synchronous = NORMAL")  # a cache: the readings are the truth
+                self._ledger.connection.execute("PRAGMA cache_size = -2048")
             more = advance(self._ledger, self._clock()).more
         except (sqlite3.Error, OSError, MetergateError) as error:
             if not self._trouble:
