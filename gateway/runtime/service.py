@@ -208,7 +208,7 @@ class Service:
 
     def _open(self) -> None:
         share_memory()
-        ledger = self.ledger()
+        ledger = self._open_ledger()
         self._marks = _marks(ledger)
         self.ingest = Ingest(ledger, self.replan(ledger), self.lateness_ns)
         give_back_memory()
@@ -306,7 +306,7 @@ class Service:
     def _reopen(self) -> None:
         try:
             self._close()
-            ledger = self.ledger()
+            ledger = self._open_ledger()
             self._marks, self._version = _marks(ledger), None
             self.ingest = Ingest(ledger, self.replan(ledger), self.lateness_ns)
         except (sqlite3.Error, OSError) as error:

@@ -184,3 +184,16 @@ def test_it_ends_when_its_source_ends(tmp_path: Path) -> None:
         assert place.source.unacknowledged == 0
 
     asyncio.run(run())
+
+
+def test_moving_the_log_into_the_file_is_never_left_to_a_commit(tmp_path: Path) -> None:
+    async def scene() -> None:
+        place = Place(tmp_path)
+        async with running(place):
+            await place.put(1, 3)
+            await until(lambda: len(place.announced) > 0)
+            assert place.service.ingest is not None
+            connection = place.service.ingest.ledger.connection
+            assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+
+    asyncio.run(scene())
