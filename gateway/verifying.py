@@ -239,8 +239,8 @@ class _Run:
     def _judged(self, stored: list[readings.Stored], states: npt.NDArray[Any]) -> _Part:
         columns = Columns.join([s.columns for s in stored])
         channels = np.unique(columns.channel)
-        judgement = judge(self.plan, states[channels], columns)
-        states[channels] = judgement.states
+        judgement = judge(self.plan, states.take(channels), columns)
+        states.put(channels, judgement.states)
         return _Part(stored=stored, columns=columns, judgement=judgement)
 
     def compare(self, part: _Part) -> None:

@@ -80,7 +80,7 @@ def run(
     narrow = int(sorted_counts[WIDE - 1]) if len(counts) >= WIDE else 0
     _rounds(columns, z, time, sorted_counts, firsts, history, narrow)
     _one_by_one(columns, z, time, sorted_counts, firsts, history, narrow)
-    last[order] = history[firsts + sorted_counts - 1]
+    last.put(order, history.take(firsts + sorted_counts - 1))
     return history, last
 
 

@@ -59,7 +59,7 @@ def follow_trend(plan: Plan, checks: Checks, learned: Learned, U: Floats) -> Fol
     if not len(rows):
         return Followed(rows=rows, history=learned.unit_state[:0], wanted=wanted)
     share = checks.corrected_error[rows] / checks.mpe[rows]
-    history, last = run([TREND], share, checks.time[rows], counts, {"trend": ()}, learned.unit_state[units])
+    history, last = run([TREND], share, checks.time[rows], counts, {"trend": ()}, learned.unit_state.take(units))
     for name in last.dtype.names or ():
         learned.unit_state[name][units] = last[name]
     ends = rows[np.cumsum(counts) - 1]

@@ -52,7 +52,7 @@ def with_held_checks(plan: Plan, states: States, checks: Checks, chartable: Bool
     local, first = local[waiting], first[waiting]
     if not len(local):
         return checks
-    channel, state = checks.channel[first], states[local]
+    channel, state = checks.channel[first], states.take(local)
     epoch = epochs_of(plan, channel, state["held_time"])
     known: dict[str, npt.NDArray[np.generic]] = {name: state[f"held_{name}"] for name in HELD}
     known |= {
@@ -120,9 +120,10 @@ def reopens_group(plan: Plan, states: States, new: Columns) -> Bools:
     with what came from `group_since` on.
     """
     length = plan.subgroup_ns[new.channel]
-    state = states[new.channel]
-    window = new.time // np.where(length > 0, length, 1)
-    ends: Bools = (length > 0) & (state["held"] > 0) & (window != state["group_window"])
+    ends: Bools = length > 0
+    if ends.any():
+        window = new.time // np.where(length > 0, length, 1)
+        ends &= (states["held"][new.channel] > 0) & (window != states["group_window"][new.channel])
     return ends
 
 

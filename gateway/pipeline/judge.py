@@ -93,7 +93,7 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     remembered: the verdict of a reading beyond the lateness horizon.
     """
     channels, firsts, counts = np.unique(columns.channel, return_index=True, return_counts=True)
-    after = states.copy()
+    after = states.take(np.arange(len(states)))
     local = np.repeat(np.arange(len(channels)), counts)
     epoch = epochs_of(plan, columns.channel, columns.time)
     signals = watch_signal(plan, states, columns, firsts, counts)
@@ -127,7 +127,7 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     _remember(after, columns, firsts, counts, signals)
     _remember_checks(plan, after, columns, checks, learned, verdicts, major, nearness, fit)
     return Judgement(
-        channels=channels, states=after, verdicts=verdicts[real], check_row=checks.row[real],
+        channels=channels, states=after, verdicts=verdicts.compress(real), check_row=checks.row[real],
         out_of_range=signals.out_of_range, changes=with_evidence(plan, changes, checks, followed),
     )  # fmt: skip
 
@@ -198,7 +198,7 @@ def _chart(plan: Plan, checks: Checks, learned: Learned, verdicts: npt.NDArray[A
     channel, epoch = checks.channel[rows], checks.epoch[rows]
     of_unit = channel[np.cumsum(counts) - counts]
     parameters = {name: [p[of_unit] for p in ps] for name, ps in plan.parameters.items()}
-    history, last = run(plan.charts, learned.z[rows], checks.time[rows], counts, parameters, learned.unit_state[units])
+    history, last = run(plan.charts, learned.z[rows], checks.time[rows], counts, parameters, learned.unit_state.take(units))
     for name in last.dtype.names or ():
         learned.unit_state[name][units] = last[name]
     provisional = learned.provisional[rows]

@@ -57,7 +57,7 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
         starts = starts[:0]
     ends = np.append(starts[1:], len(rows))
     unit_local = local[starts]
-    unit_state = states[unit_local].copy()
+    unit_state = states.take(unit_local)
     new = unit_state["chapter"] != chapter[starts]
     unit_state[new] = fresh(1)
     unit_state["chapter"] = chapter[starts]

@@ -128,7 +128,7 @@ class Ingest:
         untouched = [c for c, since in self.stale.items() if since > int(self.states["time"][c])]
         with self.ledger.transaction() as connection:
             index = np.array(untouched, np.int64)
-            states.put_states(connection, self.plan, self.ids, index, self.states[index], self.seen)
+            states.put_states(connection, self.plan, self.ids, index, self.states.take(index), self.seen)
         touched = frozenset(self.stale) - frozenset(untouched)
         for channel in sorted(touched):
             with self.ledger.transaction() as connection:
@@ -187,7 +187,7 @@ class Ingest:
     def _adopt(self, moved: _Moved | None) -> None:
         """Take over where channels stand, once it is durable."""
         if moved is not None:
-            self.states[moved.channels] = moved.states
+            self.states.put(moved.channels, moved.states)
             self.seen, self.alarms = moved.seen, moved.alarms
             self._since_checkpoint = moved.since_checkpoint
 
@@ -198,7 +198,7 @@ class Ingest:
         if not len(silent):
             return Done()
         changes = []
-        after = self.states[silent].copy()
+        after = self.states.take(silent)
         after["silent_level"] = Severity.WARNING
         after["silent_since"] = after["time"] + plan.timeout[silent]
         after["silent_calm"] = 0
@@ -215,7 +215,7 @@ class Ingest:
             alarm_rows.put(connection, happenings)
             states.put_states(connection, plan, self.ids, silent, after, self.seen)
         self.alarms = standing
-        self.states[silent] = after
+        self.states.put(silent, after)
         return Done(happenings=happenings, channels=frozenset(silent.tolist()))
 
     def _evidence(self, batch: Batch, refusal: Refusal) -> tuple[Refusal, int, str | None, bytes]:
@@ -238,15 +238,15 @@ class Ingest:
         after_seen = settled.seen
         standing = dict(self.alarms)
         touched = np.unique(new.channel[~settled.beyond])
-        after = self.states[touched].copy()
+        after = self.states.take(touched)
         checks = 0
         if plain.any():
             part = new.take(plain)
             channels = np.unique(part.channel)
-            judgement = judge(plan, self.states[channels], part)
+            judgement = judge(plan, self.states.take(channels), part)
             self._write(connection, part, judgement, received[plain], settled.late[plain].astype(np.int64))
             happenings += happen(plan, judgement.changes, part, judgement, standing)
-            after[np.searchsorted(touched, channels)] = judgement.states
+            after.put(np.searchsorted(touched, channels), judgement.states)
             checks += len(judgement.verdicts)
         for channel in np.unique(new.channel[amend & ~settled.beyond]).tolist():
             rows = (new.channel == channel) & ~settled.beyond
@@ -407,7 +407,7 @@ class Ingest:
         at[rows] = received_at
         part = replace(
             judgement,
-            verdicts=judgement.verdicts[checks],
+            verdicts=judgement.verdicts.compress(checks),
             check_row=new_row[judgement.check_row[checks]],
             out_of_range=judgement.out_of_range[chosen],
         )

@@ -59,7 +59,7 @@ def replay(plan: Plan, readings: Sequence[Reading], unreadable: Sequence[Refusal
     channels = np.unique(columns.channel)
     judgement = judge(plan, fresh(len(channels)), columns)
     states = fresh(len(plan))
-    states[judgement.channels] = judgement.states
+    states.put(judgement.channels, judgement.states)
     changes = list(judgement.changes)
     if len(columns):
         changes += _silent_at(plan, states, int(columns.time.max()))
