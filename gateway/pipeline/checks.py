@@ -122,7 +122,11 @@ def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: In
     zero, corrected = _zero_correction(
         plan, states, c, row, local, channel, time, indication, reference, flags, alone=alone
     )
-    corrected_error = np.where(np.isnan(zero), error, exact_error(corrected, reference, relative & ~zero_reference))
+    corrected_error = error.copy()
+    moved = np.flatnonzero(zero != 0.0)
+    moved = moved[~np.isnan(zero[moved])]
+    if len(moved):
+        corrected_error[moved] = exact_error(corrected[moved], reference[moved], (relative & ~zero_reference)[moved])
     mpe = _mpe(plan, c, row, epoch, reference, flow, current)
     mpe[zero_reference] = np.nan
     legal = plan.e_limits[epoch] >= 0
@@ -195,13 +199,10 @@ def _certified_u(plan: Plan, standard: int, epoch: Ints, size: float, unit: str)
 
 def _standards(plan: Plan, c: Columns, row: Ints) -> Ints:
     """Return the channel of the standard each check was made with: as sent, else the channel's own; -1 if unknown."""
-    present, place = np.unique(c.channel[row], return_inverse=True)
-    facts = [plan.facts[channel] for channel in present.tolist()]
-    own = np.array([plan.index.get((f.standard, f.channel), -1) if f.standard else -1 for f in facts], np.int64)
-    which: Ints = own[place]
+    which: Ints = plan.standard[c.channel[row]]
     names = c.standard[row]
     for i in np.flatnonzero(names != None).tolist():  # noqa: E711  element by element
-        which[i] = plan.index.get((names[i], facts[place[i]].channel), -1)
+        which[i] = plan.index.get((names[i], plan.facts[int(c.channel[row[i]])].channel), -1)
     return which
 
 
@@ -270,7 +271,9 @@ def _zero_correction(
     load = weighing & (reference != 0.0)
     near = load & (zero_time > time - ZERO_WINDOW_NS - 1)
     flags[load & ~near] |= Flag.ZERO_UNCORRECTED
-    corrected = np.where(near & (zero != 0.0), exact_difference(indication, zero), indication)
+    moved = np.flatnonzero(near & (zero != 0.0))
+    corrected = indication.copy()
+    corrected[moved] = exact_difference(indication[moved], zero[moved])
     return np.where(near, zero, np.nan), corrected
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Columns", "Floats", "Ints", "boot_code"]
+__all__ = ["Columns", "Floats", "Ints", "boot_code", "runs"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -27,6 +27,21 @@ def boot_code(boot: str | None) -> int:
     if boot is None:
         return 0
     return int.from_bytes(blake2b(boot.encode(), digest_size=8).digest(), "big") >> 1 or 1
+
+
+def runs(column: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return the runs of equal values of a column: their values, where each begins, how long each is.
+
+    >>> [part.tolist() for part in runs(np.array([3, 3, 7]))]
+    [[3, 7], [0, 2], [2, 1]]
+    """
+    begins = np.ones(len(column), np.bool_)
+    np.not_equal(column[1:], column[:-1], out=begins[1:])
+    first = begins.nonzero()[0]
+    ends = np.empty_like(first)
+    ends[:-1] = first[1:]
+    ends[-1:] = len(column)
+    return column[first], first, ends - first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

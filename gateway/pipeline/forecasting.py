@@ -18,7 +18,7 @@ from gateway.metrology.instants import format_instant
 from gateway.metrology.student import t_quantile
 from gateway.metrology.trend import Line
 from gateway.pipeline.checks import Checks, epochs_of
-from gateway.pipeline.columns import Floats, Ints
+from gateway.pipeline.columns import Floats, Ints, runs
 from gateway.pipeline.learning import Learned
 from gateway.pipeline.plan import FOREVER, Plan
 from gateway.pipeline.state import States
@@ -55,14 +55,14 @@ def follow_trend(plan: Plan, checks: Checks, learned: Learned, U: Floats) -> Fol
     wanted = np.full(len(checks), NO_OPINION, np.int8)
     fit = (learned.unit_of >= 0) & (checks.row >= 0) & (checks.mpe > 0.0) & (checks.reference != 0.0)
     rows = np.flatnonzero(fit & np.isfinite(checks.corrected_error))
-    units, counts = np.unique(learned.unit_of[rows], return_counts=True)
+    units, first, counts = runs(learned.unit_of[rows])
     if not len(rows):
         return Followed(rows=rows, history=learned.unit_state[:0], wanted=wanted)
     share = checks.corrected_error[rows] / checks.mpe[rows]
     history, last = run([TREND], share, checks.time[rows], counts, {"trend": ()}, learned.unit_state.take(units))
     for name in last.dtype.names or ():
         learned.unit_state[name][units] = last[name]
-    ends = rows[np.cumsum(counts) - 1]
+    ends = rows[first + counts - 1]
     learned.unit_state["safe"][units] = 1.0 - U[ends] / checks.mpe[ends]
     wanted[rows] = _wanted(plan, checks.epoch[rows], history)
     return Followed(rows=rows, history=history, wanted=wanted)

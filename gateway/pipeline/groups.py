@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.pipeline.checks import Checks, Flag, epochs_of
-from gateway.pipeline.columns import Columns, Floats, Ints
+from gateway.pipeline.columns import Columns, Floats, Ints, runs
 from gateway.pipeline.plan import FOREVER, Plan
 from gateway.pipeline.state import HELD, States
 
@@ -45,7 +45,7 @@ def with_held_checks(plan: Plan, states: States, checks: Checks, chartable: Bool
     """
     if not len(checks) or not plan.subgroup_ns[checks.channel].any():
         return checks
-    local, first = np.unique(checks.local, return_index=True)
+    local, first, _ = runs(checks.local)
     followed = np.zeros(len(states), np.bool_)
     followed[checks.local[chartable]] = True
     waiting = (states["held"][local] > 0) & followed[local]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,15 @@ import numpy.typing as npt
 from gateway.alarms.conditions import HOLD, AlarmKind, Severity
 from gateway.drift import Readout
 from gateway.drift.charts import detectors, run
-from gateway.drift.trend import TREND
 from gateway.metrology.conformity import conformance_probability, decide, en_score, expanded_uncertainty, within
 from gateway.metrology.decimals import exact_difference
 from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
-from gateway.pipeline.columns import Columns, Floats, Ints, boot_code
+from gateway.pipeline.columns import Columns, Floats, Ints, boot_code, runs
 from gateway.pipeline.forecasting import follow_trend, with_evidence
 from gateway.pipeline.groups import with_held_checks
 from gateway.pipeline.learning import Learned, settle_phase_one
 from gateway.pipeline.plan import Plan
-from gateway.pipeline.state import HELD, CenterMode, States
+from gateway.pipeline.state import CenterMode, States
 from gateway.pipeline.watch import NO_OPINION, Change, Signals, apply_conditions, hold_unless_calm, watch_signal
 
 __all__ = ["Judgement", "chart_columns", "judge", "verdict_dtype"]
@@ -92,8 +91,7 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     `states`: one row per distinct channel of `columns`, ascending. With `alone` nothing is charted, watched or
     remembered: the verdict of a reading beyond the lateness horizon.
     """
-    channels, firsts, counts = np.unique(columns.channel, return_index=True, return_counts=True)
-    after = states.take(np.arange(len(states)))
+    channels, firsts, counts = runs(columns.channel)
     local = np.repeat(np.arange(len(channels)), counts)
     epoch = epochs_of(plan, columns.channel, columns.time)
     signals = watch_signal(plan, states, columns, firsts, counts)
@@ -109,7 +107,7 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
         checks.flags[:] |= Flag.BEYOND_LATENESS
         verdicts["flags"] = checks.flags
         return Judgement(
-            channels=channels, states=after, verdicts=verdicts, check_row=checks.row,
+            channels=channels, states=states, verdicts=verdicts, check_row=checks.row,
             out_of_range=signals.out_of_range, changes=[],
         )  # fmt: skip
     readouts = _chart(plan, checks, learned, verdicts)
@@ -117,6 +115,7 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     asked, major, nearness = _check_wanted(plan, states, checks, learned, verdicts, readouts, fit)
     followed = follow_trend(plan, checks, learned, verdicts["U"])
     asked[AlarmKind.FORECAST] = followed.wanted
+    after = _moved_on(states, learned)
     real = checks.row >= 0
     wanted = {kind: _spread(column[real], checks.row[real], len(columns), NO_OPINION) for kind, column in asked.items()}
     started = _chapters_started(plan, states, checks, learned)
@@ -125,7 +124,7 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
         _spread(checks.x[real], checks.row[real], len(columns), np.nan),
     )  # fmt: skip
     _remember(after, columns, firsts, counts, signals)
-    _remember_checks(plan, after, columns, checks, learned, verdicts, major, nearness, fit)
+    _remember_checks(plan, after, columns, checks, verdicts, major, nearness, fit)
     return Judgement(
         channels=channels, states=after, verdicts=verdicts.compress(real), check_row=checks.row[real],
         out_of_range=signals.out_of_range, changes=with_evidence(plan, changes, checks, followed),
@@ -194,11 +193,13 @@ def _chart(plan: Plan, checks: Checks, learned: Learned, verdicts: npt.NDArray[A
     rows = np.flatnonzero(~np.isnan(learned.z))
     if not len(rows):
         return {}
-    units, counts = np.unique(learned.unit_of[rows], return_counts=True)
+    units, first, counts = runs(learned.unit_of[rows])
     channel, epoch = checks.channel[rows], checks.epoch[rows]
-    of_unit = channel[np.cumsum(counts) - counts]
+    of_unit = channel[first]
     parameters = {name: [p[of_unit] for p in ps] for name, ps in plan.parameters.items()}
-    history, last = run(plan.charts, learned.z[rows], checks.time[rows], counts, parameters, learned.unit_state.take(units))
+    history, last = run(
+        plan.charts, learned.z[rows], checks.time[rows], counts, parameters, learned.unit_state.take(units)
+    )
     for name in last.dtype.names or ():
         learned.unit_state[name][units] = last[name]
     provisional = learned.provisional[rows]
@@ -283,15 +284,14 @@ def _chapters_started(plan: Plan, states: States, checks: Checks, learned: Learn
     if not len(rows):
         return {}
     unit = learned.unit_of[rows]
-    first = np.append(True, unit[1:] != unit[:-1])
+    _, first, _ = runs(unit)
+    rows = rows[first]
+    chapter, before = plan.e_chapter[checks.epoch[rows]], states["chapter"][checks.local[rows]]
+    begun = (checks.row[rows] >= 0) & (before != chapter) & ((before != 0) | (chapter > 1))
     started: dict[int, str] = {}
-    for row in rows[first & (checks.row[rows] >= 0)].tolist():
-        chapter = plan.e_chapter[checks.epoch[row]]
-        local = checks.local[row]
-        same_unit_before = states["chapter"][local] == chapter
-        if not same_unit_before and (states["chapter"][local] != 0 or chapter > 1):
-            epoch = plan.epochs[int(checks.epoch[row])]
-            started[int(checks.row[row])] = "new_segment" if epoch.segment == epoch.start else "new_baseline"
+    for row in rows[begun].tolist():
+        epoch = plan.epochs[int(checks.epoch[row])]
+        started[int(checks.row[row])] = "new_segment" if epoch.segment == epoch.start else "new_baseline"
     return started
 
 
@@ -304,10 +304,12 @@ def _remember(after: States, c: Columns, firsts: Ints, counts: Ints, signals: Si
     after["boot"], after["seq"] = signals.boot[last], c.seq[last]
 
 
-_KEPT = (
-    "chapter", "n", "mode", "mean", "m2", "sigma", "centre", "offset", "settled", "groups", "group_n", "group_sum",
-    "group_window", "group_since", "held", *(f"held_{name}" for name in HELD),
-)  # fmt: skip
+def _moved_on(states: States, learned: Learned) -> States:
+    """Return the states with Phase I and charts as the channels' last units left them."""
+    after: States = states.take(np.arange(len(states)))
+    locals_, last = _last_of(learned.unit_local, np.arange(len(learned.unit_local)))
+    after.put(locals_, learned.unit_state.take(last))
+    return after
 
 
 def _remember_checks(
@@ -315,27 +317,22 @@ def _remember_checks(
     after: States,
     c: Columns,
     checks: Checks,
-    learned: Learned,
     verdicts: npt.NDArray[Any],
     major: Bools,
     nearness: Floats,
     fit: Bools,
 ) -> None:
-    """Keep each channel's Phase I, charts, last zero and last check."""
-    moved = {d.name for d in (*detectors(), TREND)}
-    charts = [n for n in learned.unit_state.dtype.names or () if n.split("_")[0] in moved]
-    last_unit = np.flatnonzero(np.append(learned.unit_local[1:] != learned.unit_local[:-1], True))
-    last_unit = last_unit[: len(learned.unit_local)]
-    for name in (*_KEPT, "safe", *charts):
-        after[name][learned.unit_local[last_unit]] = learned.unit_state[name][last_unit]
+    """Keep each channel's last zero and last check."""
     if not len(checks):
         return
     locals_, index = _last_of(checks.local, np.arange(len(checks)))
     after["check_time"][locals_] = checks.time[index]
     after["error"][locals_] = checks.error[index]
-    names = c.standard[checks.row[index]].tolist()
-    own = [plan.facts[channel].standard for channel in checks.channel[index].tolist()]
-    after["standard"][locals_] = [_code(name or default) for name, default in zip(names, own, strict=True)]
+    standard = plan.standard_code[checks.channel[index]]
+    named = c.standard[checks.row[index]]
+    for i in np.flatnonzero(named != None).tolist():  # noqa: E711  element by element
+        standard[i] = boot_code(named[i])
+    after["standard"][locals_] = standard
     after["margin_percent"][locals_] = verdicts["margin_percent"][index]
     after["conformity"][locals_] = verdicts["conformity"][index]
     np.add.at(after["checks"], checks.local[checks.row >= 0], 1)
@@ -348,11 +345,6 @@ def _remember_checks(
     zero = np.flatnonzero((checks.reference == 0.0) & (c.stable[checks.row] != 0))
     locals_, index = _last_of(checks.local[zero], zero)
     after["zero_time"][locals_], after["zero"][locals_] = checks.time[index], checks.indication[index]
-
-
-@lru_cache(maxsize=65_536)
-def _code(name: str | None) -> int:
-    return boot_code(name)
 
 
 def _last_of(local: Ints, rows: Ints) -> tuple[Ints, Ints]:

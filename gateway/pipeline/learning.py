@@ -16,7 +16,7 @@ from gateway.pipeline.checks import Checks, Flag
 from gateway.pipeline.columns import Floats, Ints
 from gateway.pipeline.groups import Groups, group_checks
 from gateway.pipeline.plan import CENTERS, FEWEST_GROUPS, Plan
-from gateway.pipeline.state import CenterMode, States, fresh
+from gateway.pipeline.state import CenterMode, States, chapter_fields, fresh
 from gateway.registry.model import Center
 
 __all__ = ["PROVISIONAL_CHECKS", "Learned", "settle_phase_one"]
@@ -59,7 +59,10 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
     unit_local = local[starts]
     unit_state = states.take(unit_local)
     new = unit_state["chapter"] != chapter[starts]
-    unit_state[new] = fresh(1)
+    if new.any():
+        blank = fresh(1)
+        for name in chapter_fields():
+            unit_state[name][new] = blank[name]
     unit_state["chapter"] = chapter[starts]
     before = unit_state["n"].copy()
 

@@ -20,7 +20,7 @@ from gateway.metrology.baseline import Curve, CurveTable
 from gateway.metrology.limits import Limits
 from gateway.metrology.registers import turn_of
 from gateway.metrology.rulepacks import RulePack, RulePacks
-from gateway.pipeline.columns import Floats, Ints
+from gateway.pipeline.columns import Floats, Ints, boot_code
 from gateway.pipeline.registers import exchanges
 from gateway.registry.model import (
     Axis,
@@ -91,7 +91,10 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The compiled registry. `e_*`, `limit` and `limit_provisional` have one row per epoch, others one per channel."""
+    """The compiled registry. `e_*`, `limit` and `limit_provisional` have one row per epoch, others one per channel.
+
+    `standard` is the channel of the channel's own standard (-1: none in the plan), `standard_code` its `boot_code`.
+    """
 
     facts: tuple[ChannelFacts, ...]
     index: Mapping[tuple[str, str], int]
@@ -117,6 +120,8 @@ class Plan:
     stuck_n: Ints
     stuck_ns: Ints
     retired: Ints
+    standard: Ints
+    standard_code: Ints
     parameters: Mapping[str, tuple[Floats, ...]]
     limit: Mapping[str, Floats]
     limit_provisional: Mapping[str, Floats]
@@ -344,6 +349,7 @@ def compile_plan(
         d.name: np.array([_provisional(e, d, c, widen) for e, c in zip(epochs, channel_of, strict=True)], np.float64)
         for d in charts
     }
+    index = {(d.id, c.name): i for i, (d, c) in enumerate(rows)}
     return Plan(
         facts=tuple(
             ChannelFacts(
@@ -358,7 +364,7 @@ def compile_plan(
             )
             for d, c in rows
         ),
-        index={(d.id, c.name): i for i, (d, c) in enumerate(rows)},
+        index=index,
         devices=_by_device(rows),
         charts=charts,
         relative=np.array([c.error is ErrorKind.RELATIVE for _, c in rows], np.bool_),
@@ -381,6 +387,8 @@ def compile_plan(
         stuck_n=np.array([FOREVER if c.stuck_n is None else c.stuck_n for _, c in rows], np.int64),
         stuck_ns=np.array([FOREVER if c.stuck_ns is None else c.stuck_ns for _, c in rows], np.int64),
         retired=np.array([_retired(d, registry.events) for d, _ in rows], np.int64),
+        standard=np.array([index.get((c.standard or "", c.name), -1) for _, c in rows], np.int64),
+        standard_code=np.array([boot_code(c.standard) for _, c in rows], np.int64),
         parameters={
             d.name: tuple(
                 np.array([s.get(d.name, d.parameters)[p] if d.name in s else v for s in chosen], np.float64)

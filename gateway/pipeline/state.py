@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from gateway.alarms.conditions import CONDITION_DTYPE
 from gateway.drift.charts import chart_dtype, detectors
 from gateway.drift.trend import TREND
 
-__all__ = ["HELD", "STATE_VERSION", "CenterMode", "States", "dump", "fresh", "load", "state_dtype"]
+__all__ = [
+    "HELD", "STATE_VERSION", "CenterMode", "States", "chapter_fields", "dump", "fresh", "load", "state_dtype",
+]  # fmt: skip
 
 STATE_VERSION = 3
 NEVER = -(2**63)
@@ -75,6 +78,19 @@ _JUDGED = np.dtype(
 )
 
 
+_OF_CHAPTER = (
+    "chapter", "n", "mode", "mean", "m2", "sigma", "centre", "offset", "settled", "groups", "group_n", "group_sum",
+    "group_window", "group_since", "held", *(f"held_{name}" for name in HELD), "safe",
+)  # fmt: skip
+
+
+@cache
+def chapter_fields() -> tuple[str, ...]:
+    """Return the names of what belongs to a chapter, and begins anew with the next: Phase I and charts."""
+    return *_OF_CHAPTER, *(chart_dtype((*detectors(), TREND)).names or ())
+
+
+@cache
 def state_dtype() -> np.dtype[Any]:
     """Return the layout of a channel's state: what was judged, conditions, charts."""
     parts = (_JUDGED, CONDITION_DTYPE, chart_dtype((*detectors(), TREND)))

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 import gateway
-from gateway.alarms.conditions import AlarmKind, Severity, Transition
+from gateway.alarms.conditions import RULES, AlarmKind, Severity, Transition
 from gateway.alarms.life import Happening
 from gateway.ledger import alarms as alarm_rows
 from gateway.ledger import quarantine, readings, states
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Quality, Reading, Refusal
-from gateway.pipeline.columns import Columns, Ints, boot_code
+from gateway.pipeline.columns import Columns, Ints, boot_code, runs
 from gateway.pipeline.common import excursion_of, settle_common
 from gateway.pipeline.groups import group_start, reopens_group
 from gateway.pipeline.happenings import happen, reconcile
@@ -101,7 +101,6 @@ class Ingest:
     def __init__(self, ledger: Ledger, plan: Plan, lateness_ns: int) -> None:
         self.ledger = ledger
         self.lateness_ns = lateness_ns
-        self._contexts: dict[int, int] = {}
         self._load(plan)
 
     def _load(self, plan: Plan) -> None:
@@ -112,7 +111,7 @@ class Ingest:
             self.alarms = alarm_rows.open_alarms(connection)
         self.ids, self.seen, self.states = standing.ids, standing.seen, standing.states
         self._since_checkpoint = np.full(len(plan), CHECKPOINT_READINGS, np.int64)
-        self._contexts.clear()
+        self._contexts = np.zeros(len(plan.epochs), np.int64)
         self._standards = {boot_code(name): name for name in plan.devices}
         self._standards |= {boot_code(f.standard): f.standard for f in plan.facts if f.standard is not None}
         self.stale = standing.stale
@@ -232,23 +231,24 @@ class Ingest:
             return Done(), None
         plan = self.plan
         received = np.array(batch.received_at, np.int64)[settled.source - batch.first]
-        amend = np.isin(new.channel, new.channel[self._needs_rerun(new, settled)])
+        rerun = self._needs_rerun(new, settled)
+        amend = np.isin(new.channel, new.channel[rerun]) if rerun.any() else rerun
         plain = ~amend & ~settled.beyond
         happenings: list[Happening] = []
         after_seen = settled.seen
         standing = dict(self.alarms)
-        touched = np.unique(new.channel[~settled.beyond])
+        touched, _, _ = runs(new.channel[~settled.beyond])
         after = self.states.take(touched)
         checks = 0
         if plain.any():
-            part = new.take(plain)
-            channels = np.unique(part.channel)
+            part = new if plain.all() else new.take(plain)
+            channels, _, _ = runs(part.channel)
             judgement = judge(plan, self.states.take(channels), part)
             self._write(connection, part, judgement, received[plain], settled.late[plain].astype(np.int64))
             happenings += happen(plan, judgement.changes, part, judgement, standing)
             after.put(np.searchsorted(touched, channels), judgement.states)
             checks += len(judgement.verdicts)
-        for channel in np.unique(new.channel[amend & ~settled.beyond]).tolist():
+        for channel in runs(new.channel[amend & ~settled.beyond])[0].tolist():
             rows = (new.channel == channel) & ~settled.beyond
             state, more, n = self._amend(
                 connection, channel, new.take(rows), settled.late[rows], received[rows], standing
@@ -258,7 +258,7 @@ class Ingest:
             checks += n
         if settled.beyond.any():
             part = new.take(settled.beyond)
-            channels = np.unique(part.channel)
+            channels, _, _ = runs(part.channel)
             judgement = judge(plan, fresh(len(channels)), part, alone=True)
             self._write(connection, part, judgement, received[settled.beyond], np.full(len(part), readings.BEYOND))
             checks += len(judgement.verdicts)
@@ -306,30 +306,28 @@ class Ingest:
         return again & ~settled.beyond
 
     def _context(self, connection: sqlite3.Connection, channel: int, epoch: int) -> int:
-        number = self._contexts.get(epoch)
-        if number is None:
-            document = context_of(self.plan, channel, epoch, gateway.__version__, self._layout)
-            number = states.context_ids(connection, [msgspec.json.encode(document).decode()])[0]
-            self._contexts[epoch] = number
-        return number
+        document = context_of(self.plan, channel, epoch, gateway.__version__, self._layout)
+        return states.context_ids(connection, [msgspec.json.encode(document).decode()])[0]
 
     def _packed(
         self, connection: sqlite3.Connection, columns: Columns, judgement: Judgement
-    ) -> tuple[list[int | None], list[bytes | memoryview | None]]:
+    ) -> tuple[Sequence[int | None], Sequence[bytes | memoryview | None]]:
         """Return context and packed verdict per reading (None: no check)."""
-        context: list[int | None] = [None] * len(columns)
-        packed: list[bytes | memoryview | None] = [None] * len(columns)
         view = memoryview(judgement.verdicts.tobytes())
         width = judgement.verdicts.dtype.itemsize
         epochs = judgement.verdicts["epoch"]
-        distinct, first = np.unique(epochs, return_index=True)
-        channels = columns.channel[judgement.check_row[first]].tolist()
-        number = {e: self._context(connection, c, e) for c, e in zip(channels, distinct.tolist(), strict=True)}
-        for start, row, epoch in zip(
-            range(0, len(view), width), judgement.check_row.tolist(), epochs.tolist(), strict=True
-        ):
-            context[row] = number[epoch]
-            packed[row] = view[start : start + width]
+        distinct, first, _ = runs(epochs)
+        for i in first[self._contexts[distinct] == 0].tolist():
+            channel, epoch = int(columns.channel[judgement.check_row[i]]), int(epochs[i])
+            self._contexts[epoch] = self._context(connection, channel, epoch)
+        numbers = self._contexts[epochs].tolist()
+        cut = [view[start : start + width] for start in range(0, len(view), width)]
+        if len(cut) == len(columns):
+            return numbers, cut
+        context: list[int | None] = [None] * len(columns)
+        packed: list[bytes | memoryview | None] = [None] * len(columns)
+        for row, number, verdict in zip(judgement.check_row.tolist(), numbers, cut, strict=True):
+            context[row], packed[row] = number, verdict
         return context, packed
 
     def _write(
@@ -468,7 +466,7 @@ class Ingest:
 
     def _checkpoint(self, connection: sqlite3.Connection, touched: Ints, after: npt.NDArray[Any], new: Columns) -> Ints:
         """Keep the states of channels that have had enough readings since; return how many each has had."""
-        channels, counts = np.unique(new.channel, return_counts=True)
+        channels, _, counts = runs(new.channel)
         since = self._since_checkpoint.copy()
         since[channels] += counts
         due = since[touched] >= CHECKPOINT_READINGS
@@ -482,9 +480,8 @@ class Ingest:
 def _with_conditions(touched: Ints, after: npt.NDArray[Any]) -> dict[int, Any]:
     """Return the channels, with their states, in which some condition stands."""
     standing = np.zeros(len(after), np.bool_)
-    for name in after.dtype.names or ():
-        if name.endswith("_level"):
-            standing |= after[name] > 0
+    for kind in RULES:
+        standing |= after[f"{kind}_level"] > 0
     return {int(touched[i]): after[i] for i in np.flatnonzero(standing).tolist()}
 
 
