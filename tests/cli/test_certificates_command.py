@@ -242,6 +242,8 @@ def test_as_found_is_compared_with_what_was_left_before(site: Site) -> None:
     assert "drifted" in shown
     assert "agrees (after repair)" in shown
     assert site.do("certificates", "compare", "--device", "meter-01", "--json").document() == []
+    unknown = site.do("certificates", "compare", "--device", "meter-1", code=2)
+    assert "no device meter-1" in unknown.err
 
 
 def test_a_signature_is_checked_and_an_invalid_one_is_exit_one(site: Site) -> None:

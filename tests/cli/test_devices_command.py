@@ -25,6 +25,16 @@ def test_a_device_shows_its_last_verdict_and_margin(site: Site) -> None:
     assert "scale-07" in site.do("devices", "list").out
 
 
+def test_a_device_with_a_forecast_is_shown_as_text_too(site: Site) -> None:
+    site.apply()
+    site.do("import", site.recording("r.csv", steady(range(1, 15))))
+    lines = site.do("devices", "show", "scale-07").out.splitlines()
+    forecast = next(line for line in lines if line.startswith("forecast"))
+    assert "rate " in forecast
+    assert "recheck_by " in forecast
+    assert lines[-1].split() == ["due_suggested", "-"]
+
+
 def test_an_unknown_device_is_exit_two_with_near_names(site: Site) -> None:
     site.apply()
     refused = site.do("devices", "show", "scale-7", code=2)

@@ -83,11 +83,14 @@ def compare(
 ) -> None:
     """Compare each calibration as found with the one before as left: the drift between them, by En."""
     from gateway.app import open_ledger, registry_of, rule_packs, settings_of
+    from gateway.errors import WrongUse
     from gateway.registry.recalibrations import recalibrations
 
     settings = settings_of(config)
     with open_ledger(config) as ledger:
         registry = registry_of(ledger, settings, rule_packs(config, settings))
+    if device is not None and device not in registry.devices:
+        raise WrongUse(f"no device {device}", remedy="see `metergate devices list`")
     pairs = [
         {"device": r.after.device, "channel": r.after.channel, "id": r.after.id} | _recalibration(r)
         for r in recalibrations(registry, correlation=correlation)

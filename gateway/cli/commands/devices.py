@@ -103,4 +103,6 @@ def show(
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
         if name == "due_suggested" and isinstance(value, dict):
             text = f"{value['due']}: {value['months']} months by {value['source']} ({value['status']})"
-        write(f"{name:16} {'-' if text in {None, ''} else text}")
+        elif isinstance(value, dict):
+            text = ", ".join(f"{key} {fact}" for key, fact in value.items() if fact is not None)
+        write(f"{name:16} {'-' if text is None or text == '' else text}")
