@@ -225,7 +225,8 @@ def verdict_lines(
         pieces[1::2] = chosen(row)
         line = "".join(pieces).encode()
         name = sha256(line).hexdigest()[:24]
-        yield name, b'{"id":"%b","supersedes":%b,%b' % (name.encode(), before, line[1:])
+        end = line.rindex(b',"flags":')
+        yield name, b'{"id":"%b",%b,"supersedes":%b%b' % (name.encode(), line[1:end], before, line[end:])
 
 
 def _token_columns(columns: Columns, verdicts: npt.NDArray[Any], contexts: Sequence[Context]) -> list[list[str]]:

@@ -63,7 +63,7 @@ def read_certificates(path: Path, zone: ZoneInfo, dcc: DccReading | None = None)
     """Return the certificates in a YAML, CSV or DCC XML file; Mistakes with line and key, WrongUse for other formats.
 
     Each point is in one `unit`: that of its error and uncertainty as written where they differ in dimension from x (a
-    relative error over a current or flow; x then is in `x_unit`), else that of x. `indication` is x + error, null
+    relative error over a current or flow; x then is in `x_unit`, a key of such points alone), else that of x. `indication` is x + error, null
     where x cannot be added to the error.
     """
     if path.suffix.lower() == ".xml" and path.is_file():
@@ -124,16 +124,21 @@ def _point(spec: CertificateSpec, point: PointSpec) -> Report:
         indication = written + size
         if spec.x_is == "indication":
             reference, indication = written - size, written
-    return {
+    said = {
         "phase": spec.phase.value,
         "x": None if reference is None else float(reference),
-        "x_unit": None if point.x is None else point.x.unit,
         "indication": None if indication is None else float(indication),
         "error": float(size),
         "U": float(uncertainty),
         "k": float(point.k),
         "unit": unit,
     }
+    return said | _x_unit(None if point.x is None else point.x.unit, unit)
+
+
+def _x_unit(written: str | None, unit: str) -> dict[str, str]:
+    """Return the unit of x where it is not that of the point."""
+    return {} if written is None or written == unit else {"x_unit": written}
 
 
 def _common_unit(x: Quantity, error: Quantity) -> str:
@@ -206,16 +211,16 @@ def _dcc_report(dcc: Dcc, points: Sequence[CalibratedPoint], signature: str, zon
 
 
 def _dcc_point(point: CalibratedPoint) -> Report:
-    return {
+    said = {
         "phase": point.phase.value,
         "x": _float(point.reference),
-        "x_unit": point.x_unit,
         "indication": _float(point.indication),
         "error": _float(point.error),
         "U": _float(point.U),
         "k": _float(point.k),
         "unit": point.unit,
     }
+    return said | _x_unit(point.x_unit, point.unit)
 
 
 def _float(value: Decimal | None) -> float | None:

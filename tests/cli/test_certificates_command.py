@@ -37,9 +37,10 @@ def test_a_dcc_is_read_as_one_document(site: Site, version: str) -> None:
     assert found["signature"] == "none"
     assert [p["phase"] for p in found["points"]] == ["as_found", "as_found", "as_left", "as_left"]
     assert found["points"][2] == {
-        "phase": "as_left", "x": 5.0, "x_unit": "kg", "indication": 5.0012, "error": 0.0012, "U": 0.0002, "k": 2.0,
+        "phase": "as_left", "x": 5.0, "indication": 5.0012, "error": 0.0012, "U": 0.0002, "k": 2.0,
         "unit": "kg",
     }  # fmt: skip
+    assert {tuple(p) for p in found["points"]} == {("phase", "x", "indication", "error", "U", "k", "unit")}
 
 
 def test_a_period_dates_the_next_calibration(site: Site) -> None:

@@ -14,7 +14,7 @@ from gateway.cli import main
 
 __all__ = ["VERDICT_KEYS", "Replayed", "replay_files"]
 
-VERDICT_KEYS = set(
+VERDICT_KEYS = tuple(
     """
     id time device channel seq boot indication reference reference_u unit x conditions standard evidence zero_error
     error error_unit error_percent U k mpe margin margin_percent decision_rule conformity p_conforming baseline
@@ -22,7 +22,7 @@ VERDICT_KEYS = set(
     supersedes flags
     """.split()  # noqa: SIM905  as the contract writes them
 )
-"""CONTRACTS §4, word for word."""
+"""CONTRACTS §4, word for word and in its order."""
 
 
 @dataclass(frozen=True, slots=True)

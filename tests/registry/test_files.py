@@ -107,7 +107,7 @@ def test_certificates_are_told_without_a_registry(tmp_path: Path) -> None:
         "conformity": None,
         "signature": "none",
     }
-    absolute = {"x": 5.0, "x_unit": "kg", "indication": 5.0012, "error": 0.0012, "U": 0.001, "unit": "kg"}
+    absolute = {"x": 5.0, "indication": 5.0012, "error": 0.0012, "U": 0.001, "unit": "kg"}
     relative = {"x": 10.0, "x_unit": "A", "indication": None, "error": -0.2, "U": 0.1, "unit": "%"}
     assert read_certificates(path, ZONE).reports == [
         both | {"id": "c", "points": [absolute | {"phase": "as_left", "k": 2.0}]},
