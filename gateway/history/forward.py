@@ -7,6 +7,7 @@ was lost is simply sent again; a cursor moves only after InfluxDB has answered t
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,9 +16,18 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 
+from gateway.history.forward_rollups import LAST, RollUps
 from gateway.history.forward_series import ChannelSeries
 from gateway.history.lineprotocol import Unencodable
-from gateway.history.points import ReadingRow, alarm_point, alarm_series, reading_lines, said_numbers, verdict_lines
+from gateway.history.points import (
+    ReadingRow,
+    alarm_point,
+    alarm_series,
+    predicate,
+    reading_lines,
+    said_numbers,
+    verdict_lines,
+)
 from gateway.ledger import alarms as alarm_rows
 from gateway.ledger import forwarding as sent
 from gateway.ledger import readings
@@ -45,8 +55,6 @@ _CHECKS = """
     SELECT r.id, COALESCE(s.slot, r.time) FROM reading r LEFT JOIN forward_shift s ON s.reading = r.id
     WHERE r.channel = ? AND r.time BETWEEN ? AND ? AND r.verdict IS NOT NULL ORDER BY 2"""
 _UTC = ZoneInfo("UTC")
-LAST = 2**63 - 2
-"""The last nanosecond that InfluxDB has."""
 _RANGE = "r.id BETWEEN ? AND ?"
 
 
@@ -54,7 +62,8 @@ _RANGE = "r.id BETWEEN ? AND ?"
 class Parcel:
     """Lines of one stream and the cursor that holds once they are delivered; `marks` say which row each line is of.
 
-    `cleared`: points to delete before, as (predicate, first, last ns); all of them are among the lines.
+    `cleared`: points to delete before, as (predicate, first, last ns), which are among the lines or come later.
+    `note` is written with the cursor.
     """
 
     stream: str
@@ -63,6 +72,7 @@ class Parcel:
     marks: list[tuple[str, int]]
     unencodable: list[Refused]
     cleared: Sequence[tuple[str, int, int]] = ()
+    note: Callable[[sqlite3.Connection], None] = lambda _connection: None
     beginning: int = 0
 
 
@@ -81,6 +91,7 @@ class Feed:
             self._days, self._alarms, self._new, self._amendments, self._rollups, self._behind,
         ]  # fmt: skip
         self._series = ChannelSeries(ledger, site)
+        self._rolled = RollUps(ledger, zone, self._series.at)
         self._zone_before = sent.words(ledger.connection).get("zone", zone.key)
         self._layouts: dict[int, tuple[Context, np.dtype[Any]]] = {}
 
@@ -106,6 +117,7 @@ class Feed:
                 return
             sent.put_cursor(connection, parcel.stream, parcel.after)
             sent.put_refused(connection, [*points, *parcel.unencodable], at)
+            parcel.note(connection)
             if parcel.stream == ROLLUP:
                 sent.put_words(connection, {"zone": self._zone.key})
 
@@ -121,7 +133,7 @@ class Feed:
             return None
         self._zone_before = self._zone.key
         sites = {site for rows in sent.series_of(self.ledger.connection).values() for _, site, _ in rows}
-        cleared = [(f'_measurement="rollup_1d" AND site="{site}"', 0, LAST) for site in sorted(sites)]
+        cleared = [(predicate("rollup_1d", {"site": site}), 0, LAST) for site in sorted(sites)]
         return Parcel(stream=ROLLUP, after=Cursor(), lines=[], marks=[], unencodable=[], cleared=cleared)
 
     def _alarms(self) -> Parcel | None:
@@ -193,7 +205,9 @@ class Feed:
                     run.append(row)
                     continue
                 if bare.intersection(i for i, _ in run):
-                    found.append((self._series.tags(run[0][0], channel).predicate, run[0][1], run[-1][1]))
+                    found.append(
+                        (predicate("verdict", self._series.tags(run[0][0], channel).tags), run[0][1], run[-1][1])
+                    )
                 run = []
         return found
 
@@ -210,16 +224,17 @@ class Feed:
         return {i for i, names in had.items() if names - now[i]}
 
     def _rollups(self) -> Parcel | None:
-        from gateway.history.forward_rollups import rollup_points
-
         cursor = self._cursor(ROLLUP)
-        found = rollup_points(self.ledger, cursor.live, HOURS, self._zone, self._series.at)
-        if found is None:
+        changed = self._rolled.changed()
+        if changed is not None:
+            empty = Parcel(stream=ROLLUP, after=cursor, lines=[], marks=[], unencodable=[])
+            return replace(empty, cleared=changed.cleared, note=changed.note)
+        made = self._rolled.points(cursor.live, HOURS)
+        if made is None:
             return None
-        last, points = found
-        after = replace(cursor, live=last)
-        lines, marks = [line for line, _ in points], [mark for _, mark in points]
-        return Parcel(stream=ROLLUP, after=after, lines=lines, marks=marks, unencodable=[])
+        after = replace(cursor, live=made.revision)
+        lines, marks = [line for line, _ in made.points], [mark for _, mark in made.points]
+        return Parcel(stream=ROLLUP, after=after, lines=lines, marks=marks, unencodable=[], cleared=made.cleared)
 
     def _parcel(
         self, stream: str, after: Cursor, which: str, bounds: Sequence[int], *, verdicts_only: bool = False

@@ -80,7 +80,7 @@ class ChannelSeries:
             raise Unencodable(found)
         return found
 
-    def at(self, channel: int, time: int) -> str:
+    def at(self, channel: int, time: int) -> Tags:
         """Return the series of a channel's readings at a time. Raises Unencodable."""
         connection = self._ledger.connection
         self.know({channel}, int(connection.execute("SELECT MAX(id) FROM reading").fetchone()[0] or 0))
@@ -88,7 +88,7 @@ class ChannelSeries:
         if len(self._tags[channel]) > 1:
             which = "SELECT id FROM reading WHERE channel = ? AND time >= ? ORDER BY time LIMIT 1"
             row = connection.execute(which, (channel, time)).fetchone()
-        return self.tags(0 if row is None else int(row[0]), channel).reading
+        return self.tags(0 if row is None else int(row[0]), channel)
 
     def parted(self, rows: Sequence[tuple[Any, ...]]) -> tuple[set[int], list[Refused]]:
         """Return the ids of rows that have a series, and those that cannot be sent with the reason."""

@@ -21,8 +21,11 @@ from gateway.metrology.instants import format_instant, parse_rfc3339
 from gateway.metrology.readings import Quality
 from gateway.pipeline.records import Context, flag_names
 
-__all__ = ["ReadingRow", "Tags", "alarm_point", "alarm_series", "reading_lines", "said_numbers", "verdict_lines"]
+__all__ = [
+    "ReadingRow", "Tags", "alarm_point", "alarm_series", "predicate", "reading_lines", "said_numbers", "verdict_lines",
+]  # fmt: skip
 
+_IN_PREDICATE = str.maketrans({"\\": "\\\\", '"': '\\"'})
 EXACT = 2**53
 """Up to here every whole number is a float of its own."""
 
@@ -37,20 +40,23 @@ class Tags:
     reading: str
     verdict: str
     unit: str
-    predicate: str
-    """What a deletion of its verdicts asks for."""
+    tags: Mapping[str, str]
 
     @classmethod
     def of(cls, site: str, device: str, channel: str, kind: str, unit: str) -> Tags:
         """Return the series of a channel. Raises Unencodable."""
         tags = {"site": site, "device": device, "channel": channel, "kind": kind}
-        of = "".join(f' AND {k}="{_in_predicate(v)}"' for k, v in tags.items())
-        predicate = f'_measurement="verdict"{of}'
-        return cls(reading=series("reading", tags), verdict=series("verdict", tags), unit=unit, predicate=predicate)
+        return cls(reading=series("reading", tags), verdict=series("verdict", tags), unit=unit, tags=tags)
 
 
-def _in_predicate(text_: str) -> str:
-    return text_.replace("\\", "\\\\").replace('"', '\\"')
+def predicate(measurement: str, tags: Mapping[str, str]) -> str:
+    """Return what a deletion of all points of a measurement with these tags asks for.
+
+    >>> predicate("verdict", {"site": 'the "old" one'})
+    '_measurement="verdict" AND site="the \\\\"old\\\\" one"'
+    """
+    chosen = {"_measurement": measurement, **tags}
+    return " AND ".join(f'{k}="{v.translate(_IN_PREDICATE)}"' for k, v in chosen.items())
 
 
 def reading_lines(rows: Sequence[ReadingRow], tags: Callable[[int, int], Tags], slots: Mapping[int, int]) -> list[str]:

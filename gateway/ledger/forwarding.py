@@ -24,8 +24,10 @@ __all__ = [
     "put_cursor",
     "put_refused",
     "put_series",
+    "put_settings",
     "put_words",
     "refused_points",
+    "said_settings",
     "series_of",
     "slots",
     "words",
@@ -139,6 +141,18 @@ def series_of(connection: sqlite3.Connection) -> dict[int, list[tuple[int, str, 
 def put_series(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, str, str]]) -> None:
     """Fix the tags of channels: (channel, from which reading on, site, kind). In a transaction."""
     connection.executemany("INSERT OR REPLACE INTO forward_series VALUES (?, ?, ?, ?)", rows)
+
+
+def said_settings(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """Return what the registry said of each (device, channel) when its roll-ups were sent."""
+    rows = connection.execute("SELECT device, channel, settings FROM forward_settings")
+    return {(str(d), str(c)): str(s) for d, c, s in rows}
+
+
+def put_settings(connection: sqlite3.Connection, said: Mapping[tuple[str, str], str]) -> None:
+    """Note what the registry says of some channels. In a transaction."""
+    rows = [(*key, text) for key, text in said.items()]
+    connection.executemany("INSERT OR REPLACE INTO forward_settings VALUES (?, ?, ?)", rows)
 
 
 def amended_after(connection: sqlite3.Connection, after: int, limit: int) -> tuple[int, list[int]]:

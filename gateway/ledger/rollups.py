@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
-    "HOUR_NS", "Stale", "begin", "changed", "cursor", "mark", "note_marked", "put", "revision", "rolled", "stale_hours",
-    "unmarked", "waiting",
+    "HOUR_NS", "Stale", "begin", "changed", "cursor", "hours_after", "hours_before", "is_amended", "is_rolled", "mark",
+    "note_marked", "put", "revision", "rolled", "stale_hours", "touch", "unmarked", "waiting",
 ]  # fmt: skip
 
 HOUR_NS = 3600 * 10**9
@@ -140,3 +140,44 @@ def changed(connection: sqlite3.Connection, after: int, limit: int) -> list[tupl
         "SELECT revision, channel, start, piece FROM rollup WHERE revision > ? AND revision <= ? ORDER BY revision",
         (after, last),
     ).fetchall()
+
+
+def is_rolled(connection: sqlite3.Connection, channel: int) -> bool:
+    """Return whether the channel has any roll-up."""
+    return connection.execute("SELECT 1 FROM rollup WHERE channel = ? LIMIT 1", (channel,)).fetchone() is not None
+
+
+def touch(connection: sqlite3.Connection, channel: int) -> None:
+    """Give all roll-ups of a channel a new revision: who passes them on does so again. In a transaction."""
+    number = revision(connection) + 1
+    connection.execute("UPDATE rollup SET revision = ? WHERE channel = ?", (number, channel))
+    connection.execute("UPDATE rollup_cursor SET n = ? WHERE name = 'revision'", (number,))
+
+
+def hours_before(connection: sqlite3.Connection, channel: int, time: int, n: int) -> set[int]:
+    """Return the hours that hold the channel's last `n` readings before `time`, as far as they have a roll-up."""
+    return _rolled_hours(connection, channel, "time < ?2 ORDER BY time DESC", time, n)
+
+
+def hours_after(connection: sqlite3.Connection, channel: int, time: int, n: int) -> set[int]:
+    """Return the hours that hold the channel's first `n` readings from `time` on, as far as they have a roll-up."""
+    return _rolled_hours(connection, channel, "time >= ?2 ORDER BY time", time, n)
+
+
+def _rolled_hours(connection: sqlite3.Connection, channel: int, chosen: str, time: int, n: int) -> set[int]:
+    rows = connection.execute(
+        f"SELECT DISTINCT start FROM rollup WHERE channel = ?1 AND start IN "  # noqa: S608  constants only
+        f"(SELECT time - time % {HOUR_NS} FROM (SELECT time FROM reading WHERE channel = ?1 AND {chosen} LIMIT ?3))",
+        (channel, time, n),
+    )
+    return {int(start) for (start,) in rows}
+
+
+def is_amended(connection: sqlite3.Connection, channel: int, start: int, end: int) -> bool:
+    """Return whether a verdict of the channel in [start, end) has been superseded."""
+    row = connection.execute(
+        "SELECT 1 FROM reading r WHERE r.channel = ? AND r.time >= ? AND r.time < ? AND r.verdict IS NOT NULL"
+        " AND EXISTS (SELECT 1 FROM amendment a WHERE a.reading = r.id) LIMIT 1",
+        (channel, start, end),
+    ).fetchone()
+    return row is not None

@@ -139,7 +139,9 @@ class StandIn:
         if query.get("bucket") != self.bucket:
             return _error(404, "not found", f'bucket "{query.get("bucket")}" not found')
         if url.path == "/api/v2/delete":
-            return self._delete(json.loads(body))
+            asked = json.loads(body)
+            self.delete(asked["predicate"], parse_rfc3339(asked["start"]), parse_rfc3339(asked["stop"]))
+            return 204, {}, b""
         if query.get("precision") != "ns":
             return _error(400, "invalid", "this stand-in wants nanoseconds")
         return self._write(headers, body)
@@ -159,22 +161,21 @@ class StandIn:
             points = parse(body)
         except (Malformed, UnicodeDecodeError) as error:
             return _error(400, "invalid", str(error))
-        reasons = [r for p in points if (r := self._store(p)) is not None]
+        reasons = [r for p in points if (r := self.store(p)) is not None]
         if reasons:
             said = f"failure writing points to database: partial write: {reasons[0]} dropped={len(reasons)}"
             return _error(422, "unprocessable entity", said)
         return 204, {}, b""
 
-    def _delete(self, asked: dict[str, str]) -> tuple[int, Mapping[str, str], bytes]:
-        first, last = parse_rfc3339(asked["start"]), parse_rfc3339(asked["stop"])
-        wanted = dict(part.split("=", 1) for part in asked["predicate"].replace('"', "").split(" AND "))
+    def delete(self, predicate: str, first: int, last: int) -> None:
+        """Delete the points of a predicate from `first` to `last` (ns), both included."""
+        wanted = dict(part.split("=", 1) for part in predicate.replace('"', "").split(" AND "))
         for measurement, tags, at in list(self.points):
             said = {"_measurement": measurement, **dict(tags)}
             if first <= at <= last and wanted.items() <= said.items():
                 del self.points[measurement, tags, at]
-        return 204, {}, b""
 
-    def _store(self, point: Point) -> str | None:
+    def store(self, point: Point) -> str | None:
         """Store a point; return why it is dropped."""
         time = self.now_ns if point.time is None else point.time
         if self.retention_ns is not None and time < self.now_ns - self.retention_ns:
