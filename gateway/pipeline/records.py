@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from operator import itemgetter
@@ -23,7 +23,7 @@ from gateway.pipeline.columns import Columns, Ints
 from gateway.pipeline.plan import Plan
 from gateway.registry.model import Kind
 
-__all__ = ["Context", "context_of", "evidence_class", "flag_names", "verdict_lines"]
+__all__ = ["Context", "context_of", "evidence_class", "flag_names", "in_contract_order", "verdict_lines"]
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,20 +173,32 @@ def _template(context: bytes, charted: bool) -> tuple[list[str], Callable[[Seque
             put(orjson.dumps(getattr(k, name)).decode())
         else:
             put("{")
-            for m, chart in enumerate(k.charts if charted else ()):
+            for m, chart in enumerate(in_contract_order(k.charts) if charted else ()):
                 put(f'{"," if m else ""}"{chart}":{{')
-                for column in [c for d, c, _ in chart_columns() if d == chart]:
-                    put(f'"{column}":')
+                for p, column in enumerate(_reported(c for d, c, _ in chart_columns() if d == chart)):
+                    put(f'{"," if p else ""}"{column}":')
                     slot("onset" if column == "onset" else f"{chart}_{column}")
-                    put(",")
-                put('"signal":')
-                slot(f"{chart}_signal")
                 put("}")
             put("}")
     put("}")
     return pieces, itemgetter(*chosen)
 
 
+def in_contract_order(charts: Iterable[str]) -> list[str]:
+    """Return names of charts in the order of CONTRACTS §4, others after them by name.
+
+    >>> in_contract_order(["cusum", "ewma", "other", "shewhart"])
+    ['shewhart', 'ewma', 'cusum', 'other']
+    """
+    return sorted(charts, key=lambda name: (_CHARTS.index(name) if name in _CHARTS else len(_CHARTS), name))
+
+
+def _reported(columns: Iterable[str]) -> list[str]:
+    """Return what a chart reports: its statistics and limit, whether it signals, then onset and size."""
+    return sorted([*columns, "signal"], key=lambda name: (name in {"onset", "size"}, name == "signal"))
+
+
+_CHARTS = ("shewhart", "ewma", "cusum")
 _TRUTH = ("false", "true")
 
 

@@ -25,7 +25,7 @@ from gateway.pipeline.forecasting import device_forecast
 from gateway.pipeline.intake import fresh_seen, receive, settle
 from gateway.pipeline.judge import Judgement, judge
 from gateway.pipeline.plan import Plan
-from gateway.pipeline.records import Context, context_of, verdict_lines
+from gateway.pipeline.records import Context, context_of, in_contract_order, verdict_lines
 from gateway.pipeline.standing import device_drift, last_channel
 from gateway.pipeline.state import States, fresh
 from gateway.pipeline.watch import Change, silent_since
@@ -202,6 +202,7 @@ def summary(plan: Plan, result: Replay, elapsed_s: float) -> dict[str, object]:
 
 def _devices(plan: Plan, result: Replay) -> dict[str, object]:
     signals = _first_signals(plan, result)
+    charts = in_contract_order(d.name for d in plan.charts if d.kind == "drift")
     states = result.states
     found: dict[str, object] = {}
     for device, channels in plan.devices.items():
@@ -212,7 +213,7 @@ def _devices(plan: Plan, result: Replay) -> dict[str, object]:
             "last_error": None if last is None else _number(states["error"][last]),
             "margin_percent": None if last is None else _number(states["margin_percent"][last]),
             "drift": device_drift(plan, device, states).value,
-            "first_signal": {d.name: signals.get((device, d.name)) for d in plan.charts if d.kind == "drift"},
+            "first_signal": {name: signals.get((device, name)) for name in charts},
             "forecast": device_forecast(plan, device, states),
         }
     return found

@@ -135,3 +135,27 @@ def test_control_characters_of_a_payload_do_not_reach_the_terminal(tmp_path: Pat
 
 def test_help_has_an_example(tmp_path: Path) -> None:
     assert b"Example: metergate decode" in run(tmp_path, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("unit", "reason"), [("V", "wrong_dimension"), ("Kg", "unknown_unit"), ("furlong", "unknown_unit")]
+)
+def test_a_unit_that_the_channel_cannot_have_is_refused_as_a_gateway_does(
+    tmp_path: Path, unit: str, reason: str
+) -> None:
+    pack = b"[" + GOOD + b"," + GOOD.replace(b'"kg"', f'"{unit}"'.encode()) + b"]"
+    found = document(tmp_path, "--topic", TOPIC, payload=pack, code=1)
+    assert [(r["record"], r["reason"]) for r in found["refused"]] == [(1, reason)]
+    assert len(found["readings"]) == 1
+
+
+def test_a_channel_of_a_name_of_its_own_may_have_any_unit(tmp_path: Path) -> None:
+    payload = GOOD.replace(b'"kg"', b'"furlong"')
+    found = document(tmp_path, "--topic", TOPIC.replace("mass", "length"), payload=payload)
+    assert [r["unit"] for r in found["readings"]] == ["furlong"]
+    assert any("furlong" in remark for remark in found["notes"])
+
+
+def test_a_time_that_a_gateway_would_not_take_is_remarked_on(tmp_path: Path) -> None:
+    found = document(tmp_path, "--topic", TOPIC, payload=GOOD.replace(b"2026", b"2200"))
+    assert any("future_time" in remark for remark in found["notes"])

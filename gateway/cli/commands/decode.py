@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from collectors.decoders import Address, Decoded, Profile
-    from gateway.metrology.readings import Reading
+    from gateway.metrology.readings import Reading, Refusal
 
 EPILOG = "Example: metergate decode --topic metergate/reading/van-giang/scale-07/mass payload.json"
 
@@ -86,8 +86,30 @@ def _read(
     if decoder is None:
         raise LookupError(f"the profile {profile.name} was accepted with no decoder")
     decoded = decoder.decode(payload, address, 0, profile, received_at)
-    notes = [f"read as {profile.name}", *_about(address, topic), *decoded.notes, *_odd_times(decoded.readings)]
-    return Decoded(readings=decoded.readings, refused=decoded.refused, notes=notes)
+    readings, refused, odd = _in_their_dimension(decoded.readings)
+    notes = [f"read as {profile.name}", *_about(address, topic), *decoded.notes, *odd]
+    notes += _odd_times(decoded.readings, received_at)
+    return Decoded(readings=readings, refused=[*decoded.refused, *refused], notes=notes)
+
+
+def _in_their_dimension(readings: list[Reading]) -> tuple[list[Reading], list[Refusal], list[str]]:
+    """Return the readings whose unit is of their well-known channel's dimension, the refused ones, and remarks."""
+    from gateway.metrology.readings import Refusal, Why
+    from gateway.metrology.units import CHANNEL_DIMENSIONS, UnitError, dimension_for
+
+    fitting: list[Reading] = []
+    refused: list[Refusal] = []
+    odd: dict[str, None] = {}
+    for r in readings:
+        try:
+            dimension_for("", r.channel, r.unit)
+        except UnitError as error:
+            if r.channel in CHANNEL_DIMENSIONS:
+                refused.append(Refusal(reason=Why(error.why), detail=str(error), record=r.record, channel=r.channel))
+                continue
+            odd[f"{error}: only a device of kind other or reference can have a channel in it"] = None
+        fitting.append(r)
+    return fitting, refused, list(odd)
 
 
 def _from_topic(topic: str, profiles: Mapping[str, Profile], wanted: str | None) -> tuple[str, Address]:
@@ -122,11 +144,21 @@ def _about(address: Address, topic: str | None) -> list[str]:
     return [f"{where}: as the topic says; whether they are known here was not looked up"]
 
 
-def _odd_times(readings: list[Reading]) -> list[str]:
-    """Say when times look like seconds that were sent as milliseconds."""
+def _odd_times(readings: list[Reading], received_at: int) -> list[str]:
+    """Say when times look like seconds that were sent as milliseconds, or lie ahead."""
+    odd = []
     if any(reading.time < 365 * 86400 * 10**9 for reading in readings):
-        return ["a time lies in 1970: epoch seconds sent where milliseconds are meant?"]
-    return []
+        odd.append("a time lies in 1970: epoch seconds sent where milliseconds are meant?")
+    newest = max((reading.time for reading in readings), default=received_at)
+    if newest > received_at and _is_refused_ahead(newest - received_at):
+        odd.append("a time lies more than 5 min ahead: a gateway would quarantine it now as future_time")
+    return odd
+
+
+def _is_refused_ahead(ns: int) -> bool:
+    from gateway.pipeline.intake import FUTURE_NS
+
+    return ns > FUTURE_NS
 
 
 def shown(reading: Reading) -> dict[str, object]:
