@@ -13,6 +13,7 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec import structs
 
 from gateway.errors import WrongUse
 from gateway.history import BUCKET_FIELDS, RAW_FIELDS, History, Query
@@ -44,15 +45,16 @@ def meter(channel: str, unit: str, moment: int, value: float, seq: int | None = 
 
 def life() -> list[list[Reading]]:
     """Return batches: two days of a scale with checks, a register, a voltage; twins, gaps, late ones, nanoseconds."""
-    # `stable: true` is not among them: the forwarder sends only what is unstable, by the quality
     checks = [mass(i * 37 * MINUTE, 5.0 + 0.001 * (i % 5), i, reference=5.0, reference_u=0.0002) for i in range(70)]
     loads = [mass(i * 11 * MINUTE + 5, 3.0 + i % 4, None, x=2.5, stable=None) for i in range(200)]
     twins = [mass(90 * MINUTE + 7, v) for v in (4.25, 1.5, 2.75)]
-    wild = [mass(5 * HOUR + 1, 16.0), mass(5 * HOUR + 2, 2.0, stable=False)]
+    wild = [mass(5 * HOUR + 1, 16.0), mass(5 * HOUR + 2, 2.0, stable=False), mass(5 * HOUR + 3, 2.0, stable=True)]
     register = [meter("active_energy", "kWh", i * 10 * MINUTE, 1000 + i * 0.5, i + (i > 60)) for i in range(288)]
     voltage = [meter("voltage", "V", i * 97 * MINUTE + 123_456_789, 230 + i / 8) for i in range(30)]
+    other = [meter("power", "W", i * 13 * MINUTE, 100 + i, 3 * i) for i in range(20)]
+    whole = [structs.replace(r, seq_per_device=True) for r in other]
     late = [mass(3 * HOUR + 3, 5.004, 500, reference=5.0, reference_u=0.0002), meter("voltage", "V", 1, 229.0)]
-    return [[*checks, *loads], [*twins, *wild], register, voltage, late]
+    return [[*checks, *loads], [*twins, *wild], register, voltage, whole, late]
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,13 @@ def test_raw_rows_are_in_order_and_twins_are_all_there(store: History) -> None:
     assert times == sorted(times)
     twins = [r["value"] for r in rows if r["time"] == "2026-03-28T01:30:00.000000007Z"]
     assert twins == [1.5, 2.75, 4.25]
+
+
+def test_a_scale_that_says_it_stood_still_is_not_one_that_says_nothing(store: History) -> None:
+    said = {r["time"]: r["stable"] for r in store.raw(replace(MASS, start=START + 5 * HOUR, end=START + 6 * HOUR))}
+    wild = [f"2026-03-28T05:00:00.00000000{i}Z" for i in (1, 2, 3)]
+    assert [said[t] for t in wild] == [None, False, True]
+    assert set(said.values()) == {None, False, True}
 
 
 def test_an_interval_is_half_open(store: History) -> None:

@@ -60,6 +60,43 @@ def test_what_is_ingested_beside_it_is_rolled_up(tmp_path: Path, monkeypatch: py
     centre.close()
 
 
+def test_roll_ups_wait_while_a_backlog_is_taken_and_are_made_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollup, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(rollup, "BUSY_S", 0.01)
+    centre = Centre(tmp_path)
+    centre.put(volts(600))
+    behind, asked = True, 0
+
+    def busy() -> bool:
+        nonlocal asked
+        asked += 1
+        return behind
+
+    async def asked_again() -> None:
+        before = asked
+        await until(lambda: asked > before + 5)
+
+    async def live() -> None:
+        nonlocal behind
+        async with rolling(lambda: Ledger.open(tmp_path), lambda: START + DAY, busy):
+            await asked_again()
+            assert rolled_up(tmp_path) == 0
+            behind = False
+            await until(lambda: rolled_up(tmp_path) == 10)
+            behind = True
+            await asked_again()
+            centre.put(volts(300, 600))
+            await asked_again()
+            assert rolled_up(tmp_path) == 10
+            behind = False
+            await until(lambda: rolled_up(tmp_path) == 15)
+
+    asyncio.run(live())
+    centre.close()
+
+
 def test_a_ledger_that_cannot_be_opened_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
