@@ -24,7 +24,7 @@ from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.plan import Plan
 from gateway.runtime.ingest import Batch, Done, Ingest
 
-__all__ = ["Announce", "Decode", "Decoded", "Service", "Taken", "Waiting", "slices"]
+__all__ = ["STALLED_S", "Announce", "Decode", "Decoded", "Service", "Taken", "Waiting", "slices"]
 
 log = logging.getLogger("metergate")
 
@@ -45,6 +45,8 @@ CHECKPOINT_S = 0.5
 LONG_LOG_PAGES = 8192
 FRESH_NS = 60 * 10**9
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
+STALLED_S = 10.0
+"""Work on the ledger that takes longer is taken for stuck: a disk that answers no more raises no error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,14 +183,23 @@ class Service:
     behind: bool = False
     _version: int | None = None
     _marks: tuple[int, int, int] = (0, 0, 0)
+    _at: Callable[[], float] = lambda: 0.0
+    _busy_since: float | None = None
+
+    @property
+    def busy_s(self) -> float:
+        """How long (s) the ledger's thread has been at its present piece of work; 0 while it waits for some."""
+        since = self._busy_since
+        return 0.0 if since is None else self._at() - since
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Ingest until `stop` is set or the source ends; a batch in hand is finished and acknowledged first."""
         loop = asyncio.get_running_loop()
+        self._at = loop.time
         with ThreadPoolExecutor(1, thread_name_prefix="ledger") as worker:
 
             def on_ledger(work: Callable[[], T]) -> Awaitable[T]:
-                return loop.run_in_executor(worker, work)
+                return loop.run_in_executor(worker, self._timed, work)
 
             await on_ledger(self._open)
             try:
@@ -205,6 +216,14 @@ class Service:
                         task.cancel()
             finally:
                 await on_ledger(self._close)
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        """Do a piece of work; `busy_s` shows how long it takes."""
+        self._busy_since = self._at()
+        try:
+            return work()
+        finally:
+            self._busy_since = None
 
     def _open(self) -> None:
         share_memory()

@@ -11,10 +11,10 @@ from gateway.api.server import listening
 from gateway.api.watched import Watched, Work
 from gateway.pipeline.plan import Plan
 from gateway.runtime.clock import now_ns
-from gateway.runtime.service import Service
+from gateway.runtime.service import STALLED_S, Service
 from gateway.settings import Settings
 
-__all__ = ["watched", "watching"]
+__all__ = ["stalled", "watched", "watching"]
 
 
 @asynccontextmanager
@@ -35,16 +35,24 @@ def watched(service: Service, source: MqttSource) -> Watched:
         nonlocal counted
         ingest, state, totals = service.ingest, source.state, service.totals
         plan = None if ingest is None else ingest.plan
+        stuck = stalled(service.busy_s)
         if plan is not None and plan is not counted[0]:
             counted = (plan, len({f.device for f in plan.facts}))
         return Work(
             ingesting=plan is not None,
             connected=state.phase is Phase.CONNECTED,
-            writable=service.trouble is None,
-            trouble=service.trouble or (None if state.trouble is None else str(state.trouble)),
+            writable=service.trouble is None and stuck is None,
+            trouble=service.trouble or stuck or (None if state.trouble is None else str(state.trouble)),
             messages=totals.messages, batches=totals.batches, checks=totals.checks,
             queued=source.buffered, paused=source.is_paused,
             devices=counted[1], channels=0 if plan is None else len(plan),
         )  # fmt: skip
 
     return now
+
+
+def stalled(busy_s: float) -> str | None:
+    """Return why nothing is stored, if one piece of work on the ledger takes this long (s)."""
+    if busy_s < STALLED_S:
+        return None
+    return f"the ledger has been at one piece of work for {busy_s:.0f} s: is the disk stuck?"

@@ -9,11 +9,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from collectors import Message
 from collectors.memory import MemorySource
+from collectors.mqtt import MqttSource
+from collectors.mqtt_settings import MqttSettings
 from collectors.profiles import read_profiles
 from collectors.topics import Router
+from gateway.api.health import readiness
 from gateway.ledger.store import Ledger
+from gateway.runtime import watching
 from gateway.runtime.ingest import Done, Ingest
 from gateway.runtime.service import Decoded, Service
 from tests.pipeline.centre import DAY, LATENESS, certificate, plan_of, scale
@@ -197,3 +203,36 @@ def test_moving_the_log_into_the_file_is_never_left_to_a_commit(tmp_path: Path) 
             assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
 
     asyncio.run(scene())
+
+
+def test_a_ledger_thread_that_is_stuck_shows_how_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "STALLED_S", 0.05)
+    let_go = threading.Event()
+
+    async def scene() -> None:
+        place = Place(tmp_path)
+        source = MqttSource(MqttSettings(host="localhost", client_id="g"), ["#"], lambda: NOW)
+        work = watching.watched(place.service, source)
+        async with running(place):
+            await place.put(0, 5)
+            await until(lambda: place.source.unacknowledged == 0)
+            await until(lambda: place.service.busy_s == 0.0)
+            assert work().writable
+            place.service.flush = lambda _ingest: _wait(let_go)
+            try:
+                await until(lambda: not work().writable)
+                assert readiness(work).status == 503
+                assert "one piece of work" in str(work().trouble)
+            finally:
+                let_go.set()
+            await until(lambda: work().writable)
+            assert work().trouble is None
+            await place.put(5, 6)
+            await until(lambda: place.source.unacknowledged == 0)
+
+    asyncio.run(scene())
+    assert watching.stalled(0.0) is None
+
+
+def _wait(let_go: threading.Event) -> None:
+    assert let_go.wait(PATIENCE_S)
