@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.registry.canonical import Change
     from gateway.registry.dcc_binding import DccBinding
     from gateway.registry.model import Registry
-    from gateway.registry.specs import Specs
+    from gateway.registry.specs import Spec, Specs
     from gateway.runtime.ingest import Ingest
 
 __all__ = [
@@ -71,19 +71,24 @@ def open_ledger(config: Path | None, *, create: bool = False) -> Ledger:
     return Ledger.open(settings_of(config).data_dir, create=create)
 
 
-def _stored_specs(ledger: Ledger) -> Specs:
+def _stored_specs(ledger: Ledger) -> Iterator[Spec]:
+    """Yield what the registry in the ledger says, devices first."""
     from gateway.ledger.registry import documents
+    from gateway.registry.canonical import KINDS
     from gateway.registry.canonical import load as load_spec
-    from gateway.registry.specs import Specs
 
-    return Specs.of([load_spec(kind, text) for kind, _, text in documents(ledger.connection)])
+    kept = documents(ledger.connection)
+    for wanted in KINDS:
+        for kind, _, text in kept:
+            if kind == wanted:
+                yield load_spec(kind, text)
 
 
 def registry_of(ledger: Ledger, settings: Settings, packs: RulePacks) -> Registry:
     """Return the registry as the ledger holds it."""
-    from gateway.registry.build import build
+    from gateway.registry.build import restore
 
-    return build(_stored_specs(ledger), zone=settings.zone, packs=packs)
+    return restore(_stored_specs(ledger), zone=settings.zone, packs=packs)
 
 
 def plan_from(ledger: Ledger, settings: Settings, packs: RulePacks) -> Plan:
@@ -163,32 +168,32 @@ def apply(
     from gateway.registry.build import build
     from gateway.registry.files import read_registry, registry_files
     from gateway.registry.sound import sound_part
+    from gateway.registry.specs import Specs
 
     settings = settings_of(config)
     packs = rule_packs(config, settings)
     files = registry_files(paths)
     with Ledger.open(settings.data_dir) as ledger:
-        known = _stored_specs(ledger)
+        known = Specs.of(_stored_specs(ledger))
         specs, refused = read_registry(files, known=known, dcc=dcc), list[Mistake]()
         if keep_going:
             specs, refused = sound_part(
                 specs, known, lambda some: build(some, zone=settings.zone, packs=packs, known=known)
             )
-        applied = apply_specs(ledger, settings, packs, specs, now, dry_run=dry_run)
+        applied = apply_specs(ledger, settings, packs, specs, now, known=known, dry_run=dry_run)
     return replace(applied, refused=tuple(refused))
 
 
 def apply_specs(
-    ledger: Ledger, settings: Settings, packs: RulePacks, new: Specs, now: int, *, dry_run: bool = False
+    ledger: Ledger, settings: Settings, packs: RulePacks, new: Specs, now: int, *, known: Specs, dry_run: bool = False
 ) -> Applied:
-    """Put specs into the registry of an open ledger, as `apply` does with files."""
+    """Put specs into the registry of an open ledger that holds the `known` ones, as `apply` does with files."""
     from gateway.design import redesign, widen
     from gateway.ledger.registry import designed, designed_for, put, put_designed, put_designed_for
     from gateway.pipeline.plan import compile_plan
     from gateway.registry.build import build
     from gateway.registry.canonical import Action, difference, dump, kind_of
 
-    known = _stored_specs(ledger)
     changes = difference(known, new)
     registry = build(new, zone=settings.zone, packs=packs, known=known)
     limits = designed(ledger.connection)

@@ -245,7 +245,9 @@ def _epochs(
     return epochs
 
 
-def _fingerprint(device: Device, channel: Channel, epochs: Sequence[Epoch], standard: Sequence[Epoch]) -> str:
+def _fingerprint(
+    device: Device, channel: Channel, epochs: Sequence[Epoch], standard: Sequence[Epoch], key_of: KeyOf
+) -> str:
     """Return hashes of everything a verdict of this channel depends on: what holds always, then epoch by epoch.
 
     The certificates of the channel's standard are part of it: they give the uncertainty of references without one.
@@ -254,7 +256,7 @@ def _fingerprint(device: Device, channel: Channel, epochs: Sequence[Epoch], stan
     theirs = [e for n, e in enumerate(standard) if n == 0 or _certified(e) != _certified(standard[n - 1])]
     for start in sorted({e.start for e in (*epochs, *theirs)}):
         e = [own for own in epochs if own.start <= start][-1]
-        pack, limits = e.pack and e.pack.reference, e.limits and e.limits.key
+        pack, limits = e.pack and e.pack.reference, e.limits and key_of(e.limits)
         said = repr((e.segment, e.certificate, e.valid_to, pack, limits, e.settings))
         by = [_certified(other) for other in theirs if other.start <= start][-1:]
         parts.append(f"{start}:" + _hash(said, *(repr(c) for c in by)))
@@ -293,6 +295,8 @@ def _settings_id(chosen: Mapping[str, Mapping[str, float]], channel: Channel) ->
     return blake2b(text.encode(), digest_size=6).hexdigest()
 
 
+KeyOf = Callable[[Limits], str]
+
 LimitsOf = Callable[[RulePack, Device, Channel, bool], Limits | None]
 """(pack, device, channel, in service) -> the limits of that channel."""
 
@@ -308,6 +312,19 @@ def _remembered_limits() -> LimitsOf:
         return known[key]
 
     return limits_of
+
+
+def _remembered_keys() -> KeyOf:
+    """Return the way to the keys of limits that works out each once, as long as the limits are held."""
+    known: dict[int, str] = {}
+
+    def key_of(limits: Limits) -> str:
+        key = known.get(id(limits))
+        if key is None:
+            key = known[id(limits)] = limits.key
+        return key
+
+    return key_of
 
 
 Designed = Sequence[tuple[int, DriftSettings]]
@@ -343,7 +360,8 @@ def compile_plan(
     of: dict[tuple[str | None, str], list[Epoch]] = {
         (d.id, c.name): es for (d, c), es in zip(rows, all_epochs, strict=True)
     }
-    limits, e_limits = _unique_limits(epochs)
+    key_of = _remembered_keys()
+    limits, e_limits = _unique_limits(epochs, key_of)
     curves, e_curve, conditions = _flat_curves(epochs)
     provisional = {
         d.name: np.array([_provisional(e, d, c, widen) for e, c in zip(epochs, channel_of, strict=True)], np.float64)
@@ -414,7 +432,7 @@ def compile_plan(
         curves=curves,
         conditions=conditions,
         fingerprints=tuple(
-            _fingerprint(d, c, es, of.get((c.standard, c.name), ()))
+            _fingerprint(d, c, es, of.get((c.standard, c.name), ()), key_of)
             for (d, c), es in zip(rows, all_epochs, strict=True)
         ),
     )
@@ -492,7 +510,7 @@ def _chapter_numbers(all_epochs: Sequence[Sequence[Epoch]]) -> Ints:
     return np.array(numbers, np.int64)
 
 
-def _unique_limits(epochs: Sequence[Epoch]) -> tuple[tuple[Limits, ...], Ints]:
+def _unique_limits(epochs: Sequence[Epoch], key_of: KeyOf) -> tuple[tuple[Limits, ...], Ints]:
     """Return the distinct limits and, per epoch, which one holds (-1: none)."""
     places: dict[object, int] = {}
     limits: list[Limits] = []
@@ -501,7 +519,7 @@ def _unique_limits(epochs: Sequence[Epoch]) -> tuple[tuple[Limits, ...], Ints]:
         if epoch.limits is None:
             which.append(-1)
             continue
-        place = places.setdefault(epoch.limits.key, len(limits))
+        place = places.setdefault(key_of(epoch.limits), len(limits))
         if place == len(limits):
             limits.append(epoch.limits)
         which.append(place)

@@ -16,13 +16,22 @@ from gateway.registry.canonical import difference, refuse_contradictions
 from gateway.registry.certify import certificate_from
 from gateway.registry.channels import channel_from
 from gateway.registry.model import Certificate, Channel, Device, Event, Registry
-from gateway.registry.specs import CertificateSpec, ChannelSpec, DeviceSpec, Entry, EventSpec, Specs
+from gateway.registry.specs import (
+    CertificateSpec,
+    ChannelSpec,
+    DeviceSpec,
+    Entry,
+    EventSpec,
+    Spec,
+    Specs,
+    stored,
+)  # fmt: skip
 from gateway.registry.validation import Written
 
 if TYPE_CHECKING:
     from gateway.metrology.rulepacks import RulePack, RulePacks
 
-__all__ = ["build", "merge"]
+__all__ = ["build", "merge", "restore"]
 
 W = TypeVar("W", bound=Written)
 T = TypeVar("T")
@@ -64,6 +73,46 @@ def build(specs: Specs, *, zone: ZoneInfo, packs: RulePacks, known: Specs | None
     return registry
 
 
+def restore(specs: Iterable[Spec], *, zone: ZoneInfo, packs: RulePacks) -> Registry:
+    """Return the registry of distinct specs as they are kept, devices first; each is let go of once it is built.
+
+    Raises Mistakes: what was sound when it was kept may not fit a changed rule pack.
+    """
+    building = _Building(zone=zone, packs=packs)
+    devices: dict[str, Device] = {}
+    certificates: list[Certificate | None] = []
+    events: list[Event | None] = []
+    for spec in specs:
+        match spec:
+            case DeviceSpec():
+                devices[spec.id] = building.device(stored(spec))
+            case CertificateSpec():
+                certificates.append(building.certificate(stored(spec), devices, frozenset()))
+            case EventSpec():
+                events.append(building.event(stored(spec), devices, frozenset()))
+    if building.mistakes:
+        raise Mistakes(building.mistakes)
+    return _arranged(devices, certificates, events)
+
+
+def _arranged(
+    devices: Mapping[str, Device], certificates: Iterable[Certificate | None], events: Iterable[Event | None]
+) -> Registry:
+    """Return the registry in its order, without what could not be built and what says the same twice."""
+    return Registry(
+        devices=dict(sorted(devices.items())),
+        certificates=tuple(
+            sorted(
+                _distinct(c for c in certificates if c is not None),
+                key=lambda c: (c.performed_at, c.device, c.channel or "", c.id, c.phase),
+            )
+        ),
+        events=tuple(
+            sorted(_distinct(e for e in events if e is not None), key=lambda e: (e.time, e.device, e.kind, e.note))
+        ),
+    )
+
+
 @dataclass(slots=True)
 class _Building:
     """One run over the specs: the surroundings, and the mistakes so far."""
@@ -82,21 +131,10 @@ class _Building:
             "id",
             "certificate {} ({}) is already in {} with other content; a certificate never changes",
         )
-        devices = {e.spec.id: self._device(e) for e in everything.devices}
-        certificates = [self._certificate(e, devices, everything.broken) for e in everything.certificates]
-        events = [self._event(e, devices, everything.broken) for e in everything.events]
-        return Registry(
-            devices=dict(sorted(devices.items())),
-            certificates=tuple(
-                sorted(
-                    _distinct(c for c in certificates if c is not None),
-                    key=lambda c: (c.performed_at, c.device, c.channel or "", c.id, c.phase),
-                )
-            ),
-            events=tuple(
-                sorted(_distinct(e for e in events if e is not None), key=lambda e: (e.time, e.device, e.kind, e.note))
-            ),
-        )
+        devices = {e.spec.id: self.device(e) for e in everything.devices}
+        certificates = [self.certificate(e, devices, everything.broken) for e in everything.certificates]
+        events = [self.event(e, devices, everything.broken) for e in everything.events]
+        return _arranged(devices, certificates, events)
 
     def _once(
         self,
@@ -115,7 +153,7 @@ class _Building:
             if before is not entry and not (same and before.spec == entry.spec):
                 self.mistakes.append(entry.mistake((key,), message.format(*name, before.place)))
 
-    def _device(self, entry: Entry[DeviceSpec]) -> Device:
+    def device(self, entry: Entry[DeviceSpec]) -> Device:
         spec = entry.spec
         self._legal_limits(entry)
         return Device(
@@ -161,7 +199,7 @@ class _Building:
     def _channel(self, entry: Entry[DeviceSpec], name: str, spec: ChannelSpec) -> Channel:
         return channel_from(entry, name, spec, self.mistakes)
 
-    def _certificate(
+    def certificate(
         self, entry: Entry[CertificateSpec], devices: Mapping[str, Device], broken: frozenset[str]
     ) -> Certificate | None:
         channel = None
@@ -183,7 +221,7 @@ class _Building:
             return None
         return found
 
-    def _event(self, entry: Entry[EventSpec], devices: Mapping[str, Device], broken: frozenset[str]) -> Event | None:
+    def event(self, entry: Entry[EventSpec], devices: Mapping[str, Device], broken: frozenset[str]) -> Event | None:
         spec = entry.spec
         if self._named_device(entry, devices, broken) is None:
             return None

@@ -36,6 +36,7 @@ from gateway.registry.yamltext import Document, Path
 
 __all__ = [
     "CertificateSpec", "ChannelSpec", "DeviceSpec", "Drift", "Entry", "EventSpec", "PointSpec", "Spec", "Specs",
+    "stored",
 ]  # fmt: skip
 
 
@@ -191,15 +192,11 @@ class Specs:
     @classmethod
     def of(cls, specs: Iterable[Spec], *, file: str = "registry") -> Specs:
         """Return specs that come from no text, such as those of the ledger."""
-        document, known = Document(file=file), list(specs)
+        known = list(specs)
         return cls(
-            devices=tuple(_stored(s, document, "device", s.id) for s in known if isinstance(s, DeviceSpec)),
-            certificates=tuple(
-                _stored(s, document, "certificate", s.id) for s in known if isinstance(s, CertificateSpec)
-            ),
-            events=tuple(
-                _stored(s, document, "event", f"{s.device} {s.time}") for s in known if isinstance(s, EventSpec)
-            ),
+            devices=tuple(stored(s, file) for s in known if isinstance(s, DeviceSpec)),
+            certificates=tuple(stored(s, file) for s in known if isinstance(s, CertificateSpec)),
+            events=tuple(stored(s, file) for s in known if isinstance(s, EventSpec)),
         )
 
     def __add__(self, other: Specs) -> Specs:
@@ -212,5 +209,15 @@ class Specs:
         )
 
 
-def _stored(spec: W, document: Document, kind: str, name: str) -> Entry[W]:
-    return Entry(spec=spec, document=document, path=(f"{kind} {name}",))
+def stored(spec: W, file: str = "registry") -> Entry[W]:
+    """Return a spec that comes from no text, with words for its place."""
+    match spec:
+        case EventSpec():
+            words = f"event {spec.device} {spec.time}"
+        case CertificateSpec():
+            words = f"certificate {spec.id}"
+        case DeviceSpec():
+            words = f"device {spec.id}"
+        case _:
+            raise TypeError(type(spec).__name__)
+    return Entry(spec=spec, document=Document(file=file), path=(words,))

@@ -28,6 +28,7 @@ from gateway.errors import Refused
 from gateway.ledger import quarantine
 from gateway.ledger.store import Ledger
 from gateway.metrology.instants import format_instant, parse_rfc3339
+from gateway.registry.specs import Specs
 from gateway.registry.texts import parse_registry
 from gateway.runtime.ingest import Done, Ingest
 from gateway.runtime.publisher import Publisher, PublisherSettings
@@ -145,7 +146,7 @@ class Demo:
         self.now = centre.start
         with Ledger.open(self.folder) as ledger:
             specs = parse_registry(centre.registry_yaml(), "demo")
-            apply_specs(ledger, settings, packs, specs, centre.start)
+            apply_specs(ledger, settings, packs, specs, centre.start, known=Specs())
         router = Router([], read_profiles(()), site=centre.site)
         async with demo_broker(self.port) as port, Publisher(self._publisher(port)) as publisher:
             source = MqttSource(
