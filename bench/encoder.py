@@ -29,7 +29,7 @@ def rows(checks: bool) -> list[ReadingRow]:
     return [
         (
             i, i % 100, START + i * 10**9, "b7", i, v, 5.0 if checks else None, 0.0001 if checks else None,
-            None, START + (i // 500) * 500 * 10**9, 0, 0, None,
+            None, START + (i // 500) * 500 * 10**9, 0, 0, None, None,
         )
         for i, v in enumerate(values)
     ]  # fmt: skip

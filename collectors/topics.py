@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
+from msgspec import structs
+
 from collectors.decoders import Address, Decoded, Decoder, Profile, find
 from collectors.decoders.records import is_id, refuse
 from collectors.decoders.strictjson import UnreadableError, shorten
@@ -168,7 +170,8 @@ class Router:
             route = self.route(topic)
         except UnreadableError as error:
             return Decoded(refused=[refuse(error, Address(), source=source)])
-        return route.decoder.decode(payload, route.address, source, route.profile, received_at)
+        decoded = route.decoder.decode(payload, route.address, source, route.profile, received_at)
+        return _counted_by_device(decoded) if route.profile.seq_per_device else decoded
 
     def _find(self, topic: str) -> Route:
         if not is_topic(topic):
@@ -185,6 +188,11 @@ class Router:
             if named is not None:
                 return _route(replace(named, site=named.site or self._site), mapping.profile, profile)
         raise UnreadableError(Why.BAD_TOPIC, f'"{shorten(topic)}" is mapped to no profile')
+
+
+def _counted_by_device(decoded: Decoded) -> Decoded:
+    marked = [r if r.seq is None else structs.replace(r, seq_per_device=True) for r in decoded.readings]
+    return structs.replace(decoded, readings=marked)
 
 
 def _adapted(mapping: TopicMapping, profiles: Mapping[str, Profile]) -> Profile | None:

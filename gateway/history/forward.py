@@ -47,7 +47,7 @@ BACKLOG = 20_000
 
 _ROWS = """
     SELECT r.id, r.channel, r.time, r.boot, r.seq, r.value, r.reference, r.reference_u, r.x, r.received_at, r.late,
-           r.quality, r.stable, r.context, r.verdict FROM reading r WHERE {} ORDER BY r.id"""
+           r.quality, r.stable, r.seq_per_device, r.context, r.verdict FROM reading r WHERE {} ORDER BY r.id"""
 _AMENDED = (
     "SELECT a.reading, a.version, a.context, a.verdict FROM amendment a JOIN reading r ON r.id = a.reading WHERE {}"
 )
@@ -249,10 +249,10 @@ class Feed:
         lines: list[str] = []
         marks: list[tuple[str, int]] = []
         if not verdicts_only:
-            plain: list[ReadingRow] = [r[:13] for r in rows if r[0] in good]
+            plain: list[ReadingRow] = [r[:14] for r in rows if r[0] in good]
             lines = reading_lines(plain, self._series.tags, slots)
             marks = [("reading", r[0]) for r in plain]
-        checks = [(r, *amended.get(r[0], (0, r[13], r[14]))) for r in rows if r[14] is not None and r[0] in good]
+        checks = [(r, *amended.get(r[0], (0, r[14], r[15]))) for r in rows if r[15] is not None and r[0] in good]
         said, of = self._verdicts(checks, slots)
         return Parcel(stream=stream, after=after, lines=lines + said, marks=marks + of, unencodable=bad)
 

@@ -36,7 +36,7 @@ _RAW = (
     "value", "reference", "reference_u", "x", "seq", "seq_text", "boot", "stable", "quality", "received_at", "late",
     "shift_ns",
 )  # fmt: skip
-_NEEDED = ("value", "reference", "seq", "seq_text", "boot", "quality", "shift_ns")
+_NEEDED = ("value", "reference", "seq", "seq_text", "seq_per_device", "boot", "quality", "shift_ns")
 
 _Point = dict[str, str]
 
@@ -218,7 +218,7 @@ def _rows(found: list[_Found], margins: Mapping[int, float]) -> Rows:
     return Rows(
         time=np.array([f.time for f in found], np.int64),
         value=np.array([float(f.fields["value"]) for f in found], np.float64),
-        seq=np.array([-1 if f.seq is None else f.seq for f in found], np.int64),
+        seq=np.array([-1 if f.seq is None or "seq_per_device" in f.fields else f.seq for f in found], np.int64),
         boot=np.array([boot_code(f.fields.get("boot")) for f in found], np.int64),
         quality=np.array([_QUALITIES[f.fields["quality"]] for f in found], np.int64),
         checked=np.array(["reference" in f.fields for f in found]),

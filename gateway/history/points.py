@@ -30,7 +30,7 @@ EXACT = 2**53
 """Up to here every whole number is a float of its own."""
 
 ReadingRow = tuple[Any, ...]
-"""id, channel, time, boot, seq, value, reference, reference_u, x, received_at, late, quality, stable."""
+"""id, channel, time, boot, seq, value, reference, reference_u, x, received_at, late, quality, stable, seq_per_device"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +63,24 @@ def reading_lines(rows: Sequence[ReadingRow], tags: Callable[[int, int], Tags], 
     """Return one line per row; `tags`: (reading id, channel) -> its series; `slots`: the time of those shifted."""
     tails: dict[tuple[object, ...], str] = {}
     lines = []
-    for i, channel, time, boot, seq, value, reference, reference_u, x, received_at, late, quality, stable in rows:
+    for (
+        i,
+        channel,
+        time,
+        boot,
+        seq,
+        value,
+        reference,
+        reference_u,
+        x,
+        received_at,
+        late,
+        quality,
+        stable,
+        whole,
+    ) in rows:
         t = tags(i, channel)
-        key = (boot, received_at, late, quality, stable, t.unit)
+        key = (boot, received_at, late, quality, stable, whole, t.unit)
         tail = tails.get(key)
         if tail is None:
             tail = tails[key] = _reading_tail(*key)
@@ -88,7 +103,9 @@ def _instant_text(ns: int) -> str:
     return format_instant(ns)
 
 
-def _reading_tail(boot: str | None, received_at: int, late: int, quality: int, stable: int | None, unit: str) -> str:
+def _reading_tail(
+    boot: str | None, received_at: int, late: int, quality: int, stable: int | None, whole: int | None, unit: str
+) -> str:
     """Return the fields that many readings share, behind a comma."""
     said: dict[str, Field | None] = {
         "unit": unit or None,
@@ -97,6 +114,7 @@ def _reading_tail(boot: str | None, received_at: int, late: int, quality: int, s
         "received_at": _instant_text(received_at),
         "boot": boot,
         "stable": None if stable is None else bool(stable),
+        "seq_per_device": True if whole else None,
     }
     return "," + fields_text(said)
 

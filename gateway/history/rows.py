@@ -16,18 +16,19 @@ __all__ = ["Margins", "read_rows", "rows_after", "rows_before"]
 
 CHUNK = 50_000
 _PLAIN = """
-    SELECT r.time, r.value, r.seq, r.boot, r.quality, r.context, r.verdict
+    SELECT r.time, r.value, r.seq, r.boot, r.quality, r.context, r.verdict, r.seq_per_device
     FROM reading r WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY r.time"""
 _AMENDED = """
-    SELECT r.time, r.value, r.seq, r.boot, r.quality, COALESCE(a.context, r.context), COALESCE(a.verdict, r.verdict)
+    SELECT r.time, r.value, r.seq, r.boot, r.quality, COALESCE(a.context, r.context), COALESCE(a.verdict, r.verdict),
+           r.seq_per_device
     FROM reading r LEFT JOIN amendment a ON a.reading = r.id
      AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
     WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY r.time"""
 _BEFORE = """
-    SELECT time, value, seq, boot, quality, NULL, NULL FROM reading WHERE channel = ? AND time < ?
+    SELECT time, value, seq, boot, quality, NULL, NULL, seq_per_device FROM reading WHERE channel = ? AND time < ?
     ORDER BY time DESC, boot DESC, seq DESC, value DESC LIMIT ?"""
 _AFTER = """
-    SELECT time, value, seq, boot, quality, NULL, NULL FROM reading WHERE channel = ? AND time >= ?
+    SELECT time, value, seq, boot, quality, NULL, NULL, seq_per_device FROM reading WHERE channel = ? AND time >= ?
     ORDER BY time, boot, seq, value LIMIT ?"""
 
 
@@ -107,7 +108,9 @@ def _in_order(some: list[_Row]) -> list[_Row]:
 
 def _rows(some: list[_Row], margins: Margins) -> Rows:
     some = _in_order(some)
-    time, value, seq, boot, quality, context, verdict = zip(*some, strict=True)
+    time, value, seq, boot, quality, context, verdict, per_device = zip(*some, strict=True)
+    if any(per_device):  # the numbers missing in one channel were used in the others
+        seq = tuple(None if other else s for s, other in zip(seq, per_device, strict=True))
     judged = context.count(None) < len(some)
     return Rows(
         time=np.array(time, np.int64),

@@ -24,7 +24,7 @@ BEYOND = 2
 _FIELDS = (
     "channel", "time", "boot", "seq", "value", "reference", "reference_u", "x", "value_start", "reference_start",
     "flow_m3h", "current_A", "power_factor", "temperature_C", "stable", "evidence", "clock", "standard", "phase",
-    "direction",
+    "direction", "seq_per_device",
 )  # fmt: skip
 _SELECT = ", ".join(_FIELDS)
 _COUNTS = frozenset({"seq", "stable", "evidence"})
@@ -69,7 +69,7 @@ def add_readings(
     }
     for name in _FIELDS[1:]:
         column = getattr(columns, name)
-        if _says_something(column):
+        if name == "clock" or _says_something(column):
             rows[name] = _nullable(column) if name in _COUNTS else column.tolist()
     insert_rows(connection, "reading", rows)
 
@@ -107,12 +107,12 @@ def _insert(table: str, names: tuple[str, ...], same: tuple[bool, ...] | None) -
 
 
 def _says_something(column: npt.NDArray[Any]) -> bool:
-    """Return whether a column holds anything but NULLs."""
+    """Return whether a column holds anything but NULLs; False is none where it may be."""
     if column.dtype == np.float64:
         return not np.isnan(column).all()
     if column.dtype == object:
         return bool((column != None).any())  # noqa: E711  element by element
-    return column.dtype == np.bool_ or bool((column >= 0).any())
+    return bool(column.any() if column.dtype == np.bool_ else (column >= 0).any())
 
 
 def _nullable(column: npt.NDArray[Any]) -> list[int | None]:
@@ -141,8 +141,8 @@ def _columns(rows: Sequence[tuple[Any, ...]], channel: int) -> Columns:
         value_start=numbers("value_start"), reference_start=numbers("reference_start"), flow_m3h=numbers("flow_m3h"),
         current_A=numbers("current_A"), power_factor=numbers("power_factor"), temperature_C=numbers("temperature_C"),
         seq=whole("seq", np.int64), stable=whole("stable", np.int8), evidence=whole("evidence", np.int8),
-        clock=np.array(named["clock"], np.bool_), boot=texts("boot"), standard=texts("standard"),
-        phase=texts("phase"), direction=texts("direction"),
+        clock=np.array(named["clock"], np.bool_), seq_per_device=np.array(named["seq_per_device"], np.bool_),
+        boot=texts("boot"), standard=texts("standard"), phase=texts("phase"), direction=texts("direction"),
     )  # fmt: skip
 
 

@@ -58,8 +58,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `time` is integer nanoseconds since 1970-01-01T00:00Z. `reference`, `reference_u` (expanded, k = 2) and the start
     values are in `unit`. `power_factor` is signed: 1.0, 0.5 for `0.5i` (inductive), -0.8 for `0.8c` (capacitive).
-    `boot` is any text that changes at each start of the device. `source` is the index of the message in its batch and
-    `record` the index inside a pack (None for a single record): they lead back to the raw bytes.
+    `boot` is any text that changes at each start of the device; `seq_per_device`: one `seq` counts the readings of all
+    its channels, so that the numbers missing in one channel say nothing of a loss. `source` is the index of the message
+    in its batch and `record` the index inside a pack (None for a single record): they lead back to the raw bytes.
     """
 
     device: str
@@ -84,11 +85,13 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     temperature_C: float | None = None
     evidence: str | None = None
     clock_suspect: bool = False
+    seq_per_device: bool = False
     source: int = 0
     record: int | None = None
 
 
-READING_FIELDS = tuple(n for n in Reading.__struct_fields__ if n not in {"source", "record", "clock_suspect"})
+_NOT_SAID = frozenset({"source", "record", "clock_suspect", "seq_per_device"})
+READING_FIELDS = tuple(n for n in Reading.__struct_fields__ if n not in _NOT_SAID)
 """The fields of a reading in files (`time`), in contract order; in MQTT `ts` stands for `time`."""
 
 

@@ -67,6 +67,7 @@ class Columns:
     stable: npt.NDArray[np.int8]
     evidence: npt.NDArray[np.int8]
     clock: npt.NDArray[np.bool_]
+    seq_per_device: npt.NDArray[np.bool_]
     boot: Texts
     standard: Texts
     phase: Texts
@@ -83,6 +84,10 @@ class Columns:
     def join(cls, parts: Sequence[Columns]) -> Self:
         """Return all rows of all parts."""
         return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
+
+    def channel_seq(self) -> Ints:
+        """Return `seq` where it counts the readings of its channel alone, else -1: what gaps are judged by."""
+        return np.where(self.seq_per_device, -1, self.seq)
 
     def content(self, row: int) -> tuple[object, ...]:
         """Return what one reading says besides channel, time, boot and seq: equal content, equal reading.

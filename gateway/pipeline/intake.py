@@ -233,6 +233,7 @@ def _columns(said: Mapping[str, tuple[Any, ...]], channel: Ints) -> Columns:
         stable=whole("stable", np.int8),
         evidence=np.array([_EVIDENCE_CODE[e] for e in said["evidence"]], np.int8),
         clock=np.array(said["clock_suspect"], np.bool_),
+        seq_per_device=np.array(said["seq_per_device"], np.bool_),
         boot=texts("boot"),
         standard=texts("standard"),
         phase=texts("phase"),

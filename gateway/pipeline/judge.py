@@ -301,7 +301,7 @@ def _remember(after: States, c: Columns, firsts: Ints, counts: Ints, signals: Si
     after["time"], after["value"] = c.time[last], c.value[last]
     after["readings"] += counts
     after["same_n"], after["same_since"] = signals.same_n[last], signals.same_since[last]
-    after["boot"], after["seq"] = signals.boot[last], c.seq[last]
+    after["boot"], after["seq"] = signals.boot[last], signals.seq[last]
 
 
 def _moved_on(states: States, learned: Learned) -> States:

@@ -57,6 +57,7 @@ class Signals:
     same_n: Ints
     same_since: Ints
     boot: Ints
+    seq: Ints
 
 
 def _previous(values: npt.NDArray[Any], firsts: Ints, initial: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -73,9 +74,10 @@ def watch_signal(plan: Plan, states: States, c: Columns, firsts: Ints, counts: I
     before = _previous(c.time, firsts, states["time"])
     elapsed = np.where(before == NEVER, 0, c.time - np.where(before == NEVER, c.time, before))
     boot = np.array([boot_code(b) for b in c.boot], np.int64)
-    seq_before = _previous(c.seq, firsts, states["seq"])
+    seq = c.channel_seq()
+    seq_before = _previous(seq, firsts, states["seq"])
     same_boot = _previous(boot, firsts, states["boot"]) == boot
-    counted = (c.seq >= 0) & (seq_before >= 0) & same_boot & (c.seq > seq_before)
+    counted = (seq >= 0) & (seq_before >= 0) & same_boot & (seq > seq_before)
     value_before = _previous(c.value, firsts, states["value"])
     changed = c.value != value_before
     changed[firsts[states["readings"] == 0]] = True
@@ -88,10 +90,11 @@ def watch_signal(plan: Plan, states: States, c: Columns, firsts: Ints, counts: I
         out_of_range=(c.value < plan.low[channel]) | (c.value > plan.high[channel]),
         went_back=went_back(plan, c, value_before, before),
         silence=np.where(elapsed > plan.timeout[channel], elapsed, 0),
-        missing=np.where(counted, c.seq - seq_before - 1, 0),
+        missing=np.where(counted, seq - seq_before - 1, 0),
         same_n=same_n,
         same_since=np.where(carried, states["same_since"][local], c.time[start]),
         boot=boot,
+        seq=seq,
     )
 
 

@@ -146,3 +146,16 @@ def test_a_route_found_twice_is_the_same() -> None:
     for _ in range(2):
         with pytest.raises(UnreadableError):
             found.route("nowhere")
+
+
+@pytest.mark.parametrize(("seq", "is_marked"), [("device", True), ("channel", False)])
+def test_a_profile_says_whether_one_seq_counts_all_channels(seq: str, is_marked: bool) -> None:
+    profile = parse_profile(
+        "pair",
+        f"decoder: json-paths\nseq: {seq}\nchannels:\n"
+        "  power: {path: P, unit: W, fields: {seq: n}}\n  voltage: {path: U, unit: V}\n",
+        "pair.yaml",
+    )
+    way = Router([mapped("x/{device}", "pair")], {"pair": profile})
+    found = way.decode("x/a", b'{"P": 5, "U": 230, "n": 7}', 0, AT).readings
+    assert [(r.channel, r.seq, r.seq_per_device) for r in found] == [("power", 7, is_marked), ("voltage", None, False)]

@@ -27,6 +27,7 @@ from tests.history.support import DAY, HOUR, MINUTE, START, Centre
 ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 MASS = Query(device="scale", channel="mass", zone=ZONE)
 METER = Query(device="meter", zone=ZONE)
+METER_CHANNELS = ("active_energy", "voltage")
 
 
 def mass(moment: int, value: float, seq: int | None = None, **more: object) -> Reading:
@@ -51,10 +52,9 @@ def life() -> list[list[Reading]]:
     wild = [mass(5 * HOUR + 1, 16.0), mass(5 * HOUR + 2, 2.0, stable=False), mass(5 * HOUR + 3, 2.0, stable=True)]
     register = [meter("active_energy", "kWh", i * 10 * MINUTE, 1000 + i * 0.5, i + (i > 60)) for i in range(288)]
     voltage = [meter("voltage", "V", i * 97 * MINUTE + 123_456_789, 230 + i / 8) for i in range(30)]
-    other = [meter("power", "W", i * 13 * MINUTE, 100 + i, 3 * i) for i in range(20)]
-    whole = [structs.replace(r, seq_per_device=True) for r in other]
+    voltage = [structs.replace(r, seq=3 * i, boot="b2", seq_per_device=True) for i, r in enumerate(voltage)]
     late = [mass(3 * HOUR + 3, 5.004, 500, reference=5.0, reference_u=0.0002), meter("voltage", "V", 1, 229.0)]
-    return [[*checks, *loads], [*twins, *wild], register, voltage, whole, late]
+    return [[*checks, *loads], [*twins, *wild], register, voltage, late]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,11 @@ def test_a_scale_that_says_it_stood_still_is_not_one_that_says_nothing(store: Hi
     wild = [f"2026-03-28T05:00:00.00000000{i}Z" for i in (1, 2, 3)]
     assert [said[t] for t in wild] == [None, False, True]
     assert set(said.values()) == {None, False, True}
+
+
+def test_a_seq_that_counts_the_whole_device_leaves_no_gaps_in_a_channel(store: History) -> None:
+    gaps = {c: sum(int(str(b["gaps"])) for b in store.buckets(replace(METER, channel=c), "1h")) for c in METER_CHANNELS}
+    assert gaps == {"active_energy": 1, "voltage": 0}
 
 
 def test_an_interval_is_half_open(store: History) -> None:

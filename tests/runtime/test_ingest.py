@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from gateway.history import Query
+from gateway.history.ledger import LedgerHistory
 from gateway.ledger import quarantine
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading
@@ -256,3 +258,30 @@ def test_silence_survives_a_restart_and_is_not_told_twice(tmp_path: Path) -> Non
     assert ingest.tick(6 * DAY).happenings == []
     assert [a.kind.value for a in ingest.alarms.values()] == ["silent"]
     ingest.ledger.close()
+
+
+def gaps(ingest: Ingest) -> list[str]:
+    rows = asked(ingest, "SELECT document FROM alarm_event ORDER BY id")
+    return [e["transition"] for (text,) in rows if (e := msgspec.json.decode(text))["kind"] == "gap"]
+
+
+@pytest.mark.parametrize("is_device_wide", [True, False])
+def test_a_seq_that_counts_the_whole_device_leaves_no_gaps_in_a_channel(ingest: Ingest, is_device_wide: bool) -> None:
+    every_third = [
+        msgspec.structs.replace(check("a", d, 5.001, seq=3 * d), boot="b", seq_per_device=is_device_wide)
+        for d in range(8)
+    ]
+    take(ingest, *every_third[:3], *every_third[4:6])
+    take(ingest, every_third[3], at=5 * DAY + SECOND)  # late: the stretch is judged again from what is stored
+    take(ingest, *every_third[6:])
+    assert bool(gaps(ingest)) is not is_device_wide
+    assert dump(again(ingest.ledger.path.parent).states) == dump(ingest.states)
+    history = LedgerHistory(ingest.ledger, {})
+    assert sum(int(str(b["gaps"])) for b in history.buckets(Query(device="a"), "1d")) == (0 if is_device_wide else 7)
+
+
+def test_a_repeat_or_a_conflict_of_a_device_wide_seq_is_still_told(ingest: Ingest) -> None:
+    first = msgspec.structs.replace(check("a", 1, 5.001, seq=4), boot="b", seq_per_device=True)
+    other = msgspec.structs.replace(first, value=5.002)
+    done = take(ingest, first).plus(take(ingest, first)).plus(take(ingest, other))
+    assert (done.stored, done.duplicate, done.quarantined) == (1, 1, 1)

@@ -1,0 +1,2 @@
+-- 1: `seq` counts the readings of all channels of the device, so its gaps are none of this channel. NULL: of the channel.
+ALTER TABLE reading ADD COLUMN seq_per_device INTEGER;
