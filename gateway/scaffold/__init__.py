@@ -14,6 +14,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from gateway.errors import Refused, WrongUse
+from gateway.scaffold.broker_user import give_to_broker
 from gateway.scaffold.passwords import password_line
 from gateway.scaffold.tls import Authority, new_authority, read_authority, server_certificate
 
@@ -50,10 +51,14 @@ class Centre:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What was made: files relative to the folder, and the password of each device, which is kept nowhere in clear."""
+    """What was made: files relative to the folder, and the password of each device, which is kept nowhere in clear.
+
+    `remarks`: what is to be known, or done, before the broker can start.
+    """
 
     files: tuple[str, ...]
     passwords: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
 
 def lay_out(centre: Centre) -> Made:
@@ -73,8 +78,11 @@ def lay_out(centre: Centre) -> Made:
     (centre.folder / "secrets").chmod(0o700)
     for name, (text, mode) in sorted(wanted.items()):
         _write(centre.folder / name, text, mode)
-    _give_to_containers(centre, [*FOLDERS, *wanted])
-    return Made(files=tuple(sorted(wanted)), passwords={d: passwords[d] for d in centre.devices})
+    remarks: tuple[str, ...] = ()
+    if os.geteuid() == 0:
+        given = [*FOLDERS, *wanted]
+        remarks = _give_to_containers(centre, given) if centre.in_containers else give_to_broker(centre.folder, given)
+    return Made(files=tuple(sorted(wanted)), passwords={d: passwords[d] for d in centre.devices}, remarks=remarks)
 
 
 def renew_certificate(folder: Path, hosts: tuple[str, ...], at: int) -> None:
@@ -182,7 +190,7 @@ def _owner() -> tuple[int, int]:
     return (os.getuid(), os.getgid()) if os.geteuid() else (CONTAINER_USER, CONTAINER_USER)
 
 
-def _give_to_containers(centre: Centre, names: list[str]) -> None:
-    if centre.in_containers and os.geteuid() == 0:
-        for name in ["secrets", "config/mosquitto/certs", *names]:
-            os.chown(centre.folder / name, CONTAINER_USER, CONTAINER_USER)
+def _give_to_containers(centre: Centre, names: list[str]) -> tuple[str, ...]:
+    for name in ["secrets", "config/mosquitto/certs", *names]:
+        os.chown(centre.folder / name, CONTAINER_USER, CONTAINER_USER)
+    return ()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,55 @@ def test_a_device_cannot_take_the_session_of_the_gateway(centre: tuple[Path, int
     )
     assert isinstance(got, MQTTMessage)
     assert got.payload == b"1"
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """Yield a folder that every user can enter, as /srv is; pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.mark.live
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's broker becomes another user")
+def test_a_broker_that_root_starts_as_told_can_read_and_write_its_files(site: Site, public_folder: Path) -> None:
+    binary = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if binary is None:
+        pytest.skip("mosquitto is not installed")
+    folder = public_folder / "centre"
+    done = site.do("init", str(folder), "--without-docker", "--device", "scale-07")
+    assert "mosquitto -c config/mosquitto/mosquitto.conf" in done.err
+    assert "cannot enter" not in done.err
+    plain, tls = free_port(), free_port()
+    file = folder / "config/mosquitto/mosquitto.conf"
+    ports = file.read_text().replace("listener 1883 ", f"listener {plain} ").replace("listener 8883", f"listener {tls}")
+    file.write_text(f"{ports}\nlog_dest stderr\n")
+    with subprocess.Popen(
+        [binary, "-c", "config/mosquitto/mosquitto.conf"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as broker:
+        assert broker.stderr is not None
+        running = any(" running" in line for line in broker.stderr)
+        assert running
+        password = (folder / "secrets/broker").read_text()
+        publish.single("metergate/status/x", "on", retain=True, **to(folder, plain, "metergate", password, tls=False))
+        broker.terminate()
+        broker.stderr.read()
+    assert (folder / "var/mosquitto/mosquitto.db").stat().st_size > 0
+    assert modes(folder)["config/mosquitto/passwords"] == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's broker becomes another user")
+def test_root_is_told_when_the_broker_could_not_enter_the_folder(site: Site, public_folder: Path) -> None:
+    shut = public_folder / "shut"
+    shut.mkdir(mode=0o700)
+    assert f"cannot enter {shut}" in site.do("init", str(shut / "centre"), "--without-docker").err
+    assert "cannot enter" not in site.do("init", str(shut / "docker")).err
 
 
 def test_the_password_line_is_the_one_of_mosquitto(tmp_path: Path) -> None:

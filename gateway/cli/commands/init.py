@@ -62,6 +62,8 @@ def init(
         at=now_ns(), in_containers=not without_docker, only_secrets=only_secrets,
     )  # fmt: skip
     made = lay_out(centre)
+    for remark in made.remarks:
+        note(remark)
     if json:
         write_json({"folder": str(folder), "files": made.files, "passwords": made.passwords})
         return
