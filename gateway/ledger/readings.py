@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.pipeline.columns import Columns, Ints
-from gateway.pipeline.intake import Question
+from gateway.pipeline.intake import Question, Stretch
 
-__all__ = ["BEYOND", "Stored", "add_amendments", "add_readings", "find", "layout", "layout_id", "since"]
+__all__ = ["BEYOND", "Stored", "add_amendments", "add_readings", "find", "layout", "layout_id", "met", "since"]
 
 BEYOND = 2
 """The column `late` of a reading that came beyond the lateness horizon: stored, never charted."""
@@ -119,8 +119,8 @@ def _nullable(column: npt.NDArray[Any]) -> list[int | None]:
     return [None if v < 0 else v for v in column.tolist()]
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], channel: int) -> Columns:
-    """Return rows of `_SELECT` as columns of the plan's channel `channel`."""
+def _columns(rows: Sequence[tuple[Any, ...]], channel: int | Ints) -> Columns:
+    """Return rows of `_SELECT` as columns of the plan's channel `channel`, of all rows or of each."""
     parts = list(zip(*rows, strict=True)) if rows else [()] * len(_FIELDS)
     named = dict(zip(_FIELDS, parts, strict=False))
 
@@ -146,17 +146,29 @@ def _columns(rows: Sequence[tuple[Any, ...]], channel: int) -> Columns:
     )  # fmt: skip
 
 
+def met(connection: sqlite3.Connection, stretches: Iterable[Stretch], channel_ids: Ints) -> Columns:
+    """Return stored readings of the stretches: not all where far more are stored than came again."""
+    query = f"SELECT {_SELECT} FROM reading WHERE channel = ? AND time BETWEEN ? AND ? LIMIT ?"  # noqa: S608  constants only
+    rows: list[tuple[Any, ...]] = []
+    channels: list[Ints] = []
+    for s in stretches:
+        some = connection.execute(query, (int(channel_ids[s.channel]), s.first, s.last, 4 * s.rows)).fetchall()
+        rows += some
+        channels.append(np.full(len(some), s.channel, np.int64))
+    return _columns(rows, np.concatenate(channels) if rows else 0)
+
+
 def find(connection: sqlite3.Connection, questions: Iterable[Question], channel_ids: Ints) -> list[Columns]:
     """Answer each question: the channel's stored readings of that moment, or of that (boot, seq)."""
     moment = f"SELECT {_SELECT} FROM reading WHERE channel = ? AND time = ?"  # noqa: S608  constants only
     number = f"SELECT {_SELECT} FROM reading WHERE channel = ? AND seq = ? AND boot = ? AND boot IS NOT NULL AND seq IS NOT NULL"  # noqa: S608,E501  constants only
-    answers = []
+    answers, nothing = [], _columns([], 0)
     for q in questions:
         channel_id = int(channel_ids[q.channel])
         rows = connection.execute(moment, (channel_id, q.time)).fetchall()
         if q.boot is not None and q.seq >= 0:
             rows += connection.execute(number, (channel_id, q.seq, q.boot)).fetchall()
-        answers.append(_columns(rows, q.channel))
+        answers.append(_columns(rows, q.channel) if rows else nothing)
     return answers
 
 

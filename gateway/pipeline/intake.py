@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
@@ -26,10 +26,12 @@ __all__ = [
     "Question",
     "Seen",
     "Settled",
+    "Stretch",
     "as_document",
     "fresh_seen",
     "receive",
     "settle",
+    "without_repeats",
 ]
 
 FUTURE_NS = 300 * 10**9
@@ -55,10 +57,21 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A channel's doubtful rows: how many, and from when to when (ns, both included)."""
+
+    channel: int
+    first: int
+    last: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
     """Readings received: sorted columns, the readings row by row, what to ask of the store, what was refused.
 
-    `arrival` says which row came when; what is recorded is not late for standing out of order in its file.
+    `arrival` says which row came when; what is recorded is not late for standing out of order in its file. `repeats`:
+    rows already left out because the very same reading is stored.
     """
 
     columns: Columns
@@ -67,6 +80,15 @@ class Intake:
     recorded: bool
     doubtful: Bools
     refused: list[Refusal] = field(default_factory=list)
+    repeats: int = 0
+
+    def stretches(self) -> list[Stretch]:
+        """Return where stored readings may be met again, channel by channel."""
+        rows = np.flatnonzero(self.doubtful)
+        channels, first, counts = np.unique(self.columns.channel[rows], return_index=True, return_counts=True)
+        begins, ends = self.columns.time[rows[first]], self.columns.time[rows[first + counts - 1]]
+        found = zip(channels.tolist(), begins.tolist(), ends.tolist(), counts.tolist(), strict=True)
+        return [Stretch(channel=c, first=a, last=b, rows=n) for c, a, b, n in found]
 
     def questions(self) -> list[Question]:
         """Return what the store must be asked: one question per doubtful row, in row order."""
@@ -271,6 +293,30 @@ def _doubtful(columns: Columns, seen: Seen) -> Bools:
     return again
 
 
+def without_repeats(intake: Intake, stored: Columns) -> Intake:
+    """Leave out the doubtful rows that equal a stored reading in everything: duplicates, whatever else came.
+
+    Nothing hangs on whether `stored` holds all that is stored there; what is left is asked about row by row.
+    """
+    rows = np.flatnonzero(intake.doubtful)
+    if not len(rows) or not len(stored):
+        return intake
+    known = set(stored.identities())
+    again = np.array([one in known for one in intake.columns.take(rows).identities()])
+    if not again.any():
+        return intake
+    keep = np.ones(len(intake.columns), np.bool_)
+    keep[rows[again]] = False
+    return replace(
+        intake,
+        columns=intake.columns.take(keep),
+        readings=[intake.readings[i] for i in np.flatnonzero(keep).tolist()],
+        arrival=intake.arrival[keep],
+        doubtful=intake.doubtful[keep],
+        repeats=intake.repeats + int(again.sum()),
+    )
+
+
 def settle(intake: Intake, seen: Seen, stored: Sequence[Columns], lateness_ns: int | None) -> Settled:
     """Tell duplicates and sequence conflicts from new readings.
 
@@ -280,11 +326,12 @@ def settle(intake: Intake, seen: Seen, stored: Sequence[Columns], lateness_ns: i
     columns = intake.columns
     refused = list(intake.refused)
     keep = np.ones(len(columns), np.bool_)
-    duplicates = 0
+    duplicates = intake.repeats
     answers = dict(zip(np.flatnonzero(intake.doubtful).tolist(), stored, strict=True))
     moments: dict[tuple[int, int, int], set[tuple[object, ...]]] = {}
     numbers: dict[tuple[int, str, int], tuple[int, tuple[object, ...]]] = {}
-    suspects = _suspects(columns, intake.doubtful)
+    answered = [i for i, answer in answers.items() if len(answer)]
+    suspects = _suspects(columns, answered)
     for i in np.flatnonzero(suspects).tolist():
         verdict = _compare(columns, i, answers.get(i), moments, numbers)
         if verdict is None:
@@ -309,9 +356,10 @@ def settle(intake: Intake, seen: Seen, stored: Sequence[Columns], lateness_ns: i
     )
 
 
-def _suspects(columns: Columns, doubtful: Bools) -> Bools:
-    """Return doubtful rows and those that share a moment, or a (boot, seq), with another row of this batch."""
-    suspects = doubtful.copy()
+def _suspects(columns: Columns, answered: Sequence[int]) -> Bools:
+    """Return the rows met in the store and those that share a moment, or a (boot, seq), with another of this batch."""
+    suspects = np.zeros(len(columns), np.bool_)
+    suspects[answered] = True
     if len(columns) < 2:
         return suspects
     equal = (columns.channel[1:] == columns.channel[:-1]) & (columns.time[1:] == columns.time[:-1])

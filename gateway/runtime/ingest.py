@@ -25,7 +25,7 @@ from gateway.pipeline.columns import Columns, Ints, boot_code, runs
 from gateway.pipeline.common import excursion_of, settle_common
 from gateway.pipeline.groups import group_start, reopens_group
 from gateway.pipeline.happenings import happen, reconcile
-from gateway.pipeline.intake import Settled, receive, settle
+from gateway.pipeline.intake import Settled, receive, settle, without_repeats
 from gateway.pipeline.judge import Judgement, judge, verdict_dtype
 from gateway.pipeline.plan import NEVER, Plan
 from gateway.pipeline.records import Context, context_of, verdict_lines
@@ -153,6 +153,7 @@ class Ingest:
         plan = self.plan
         intake = receive(plan, self.seen, batch.readings, None if batch.recorded else batch.at)
         with self.ledger.transaction() as connection:
+            intake = without_repeats(intake, readings.met(connection, intake.stretches(), self.ids))
             stored = readings.find(connection, intake.questions(), self.ids)
             settled = settle(intake, self.seen, stored, self.lateness_ns)
             refused = [*batch.refused, *settled.refused]
