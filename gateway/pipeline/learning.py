@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gateway.drift.dependence import follow_dependence
 from gateway.pipeline.checks import Checks, Flag
 from gateway.pipeline.columns import Floats, Ints
 from gateway.pipeline.groups import Groups, group_checks
@@ -32,7 +33,8 @@ SMALL_OFFSET = 0.2
 class Learned:
     """σ, centre and z of every check, and the units with their state after the batch (one row per unit).
 
-    `sigma` is σ_used, NaN while unknown; `z` NaN where not charted; `first`, `count`: the units' rows in `charted`.
+    `sigma` is σ_used, NaN while unknown; `z` NaN where not charted; `first`, `count`: the units' rows in `charted`;
+    `rho` the autocorrelation of the checks before, 0 where they count as independent.
     """
 
     sigma: Floats
@@ -44,6 +46,7 @@ class Learned:
     unit_local: Ints
     unit_state: States
     unit_of: Ints
+    rho: Floats
 
 
 def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.NDArray[np.bool_]) -> Learned:
@@ -107,7 +110,18 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
         unit_local=unit_local,
         unit_state=unit_state,
         unit_of=unit_of,
+        rho=_dependence(checks, rows, unit, unit_state, declared[rows[starts]], groups),
     )
+
+
+def _dependence(checks: Checks, rows: Ints, unit: Ints, unit_state: States, declared: Floats, groups: Groups) -> Floats:
+    """Return the autocorrelation of each chartable check's predecessors, learning ones included, and flag it."""
+    last = groups.last
+    sigma = np.where(np.isnan(declared), unit_state["sigma"], declared)
+    rho = np.zeros(len(checks))
+    rho[rows[last]] = follow_dependence(unit_state, unit[last], groups.mean[last], sigma)
+    checks.flags[rho != 0.0] |= Flag.AUTOCORRELATED
+    return rho
 
 
 def _sigma_beside(

@@ -1,0 +1,191 @@
+"""Whether checks depend on the check before: lag-1 autocorrelation ρ, tested on the first checks of a chapter.
+
+CUSUM and EWMA are designed for independent checks; positive ρ shortens their run lengths many times (Johnson & Bagshaw
+1974; METROLOGY §5.3). ρ is tested when 30, 60, 120 and 240 values are there, at each look on all of them so far, and
+holds from the next value until the next look: 30 values show only |ρ| above about 0.45, 240 above 0.17. The charts see
+drifts on the same checks, and a drift must not pass for autocorrelation and widen its own limits. So ρ is that of the
+residuals about a straight line, and where it is positive it must show in the differences of neighbours too: for an
+AR(1) process E(y_i - y_{i-2})² / E(y_i - y_{i-1})² = 1 + ρ whatever the slow course of the mean. The largest jump is
+left out of both, so that a step proves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.drift import Floats
+
+__all__ = ["DEPENDENCE", "LOOKS", "follow_dependence", "lag_one", "spread_of"]
+
+Ints = npt.NDArray[np.int64]
+
+LOOKS = (30, 60, 120, 240)
+"""Numbers of values at which ρ is tested. The last one decides for the rest of the chapter."""
+
+SURE = 2.576
+"""Quantile of the normal distribution: independent values are taken for dependent once in 100 looks."""
+
+DEPENDENT = 0.1
+"""Autocorrelation below which checks count as independent, however sure it is (METROLOGY §5.3)."""
+
+MOST = 0.95
+"""However dependent, ρ counts as no more: limits are widened 6 times at most."""
+
+SHOWN = 0.4
+"""The share of a positive ρ that differences of neighbours must show."""
+
+DUST = 0.1
+"""Values that scatter from neighbour to neighbour by less than this share of σ are not tested: only the mean moves."""
+
+_LAGS = 3
+
+DEPENDENCE = np.dtype(
+    [
+        ("rho", np.float64),  # as tested at the last look; 0: independent
+        ("rho_n", np.int64),  # values so far, up to the last look
+        ("rho_first", np.float64),
+        ("rho_1", np.float64),  # the last value, less the first, and the two before it
+        ("rho_2", np.float64),
+        ("rho_3", np.float64),
+        ("rho_sum", np.float64),  # Σy, Σy², Σiy of values less the first
+        ("rho_squares", np.float64),
+        ("rho_ramp", np.float64),
+        ("rho_steps", np.float64),  # Σ(y_i - y_{i-1})², Σ(y_i - y_{i-2})², and the largest of each
+        ("rho_strides", np.float64),
+        ("rho_step", np.float64),
+        ("rho_stride", np.float64),
+    ]
+)
+"""What is kept of a chapter's values, in a channel's state."""
+
+
+def follow_dependence(state: npt.NDArray[Any], unit: Ints, value: Floats, sigma: Floats) -> Floats:
+    """Return, for each value, the ρ that the values before it have shown: 0 where independent. Moves `state` on.
+
+    `state`: one row per unit with the fields of `DEPENDENCE`; `unit`: ascending, one per value; values in event order;
+    `sigma`: σ of each unit in the values' unit, 0 or NaN where unknown. Sums are taken one value after the other, so
+    cutting changes no bit.
+    """
+    rho: Floats = state["rho"][unit]
+    taken = state["rho_n"].copy()
+    counts = np.bincount(unit, minlength=len(state))
+    if not ((taken < LOOKS[-1]) & (counts > 0)).any():
+        return rho
+    starts = np.cumsum(counts) - counts
+    place = taken[unit] + np.arange(len(unit)) - starts[unit]
+    series = _Series.of(state, unit, value, counts, starts, taken)
+    stage = np.searchsorted(LOOKS, place, side="right")
+    for which, look in enumerate(LOOKS):
+        rows = np.flatnonzero(stage == which)
+        if not len(rows):
+            continue
+        series.add(state, rows, place)
+        reached = (taken < look) & (taken + counts >= look)
+        if reached.any():
+            units = np.flatnonzero(reached)
+            last = series.extended[starts[units] + _LAGS * (units + 1) + look - 1 - taken[units]]
+            state["rho"][units] = _tested(look, state[units], last, sigma[units])
+            rho = np.where(reached[unit] & (place >= look), state["rho"][unit], rho)
+    state["rho_n"] = np.minimum(taken + counts, LOOKS[-1])
+    series.keep_last(state, starts + counts)
+    return rho
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Series:
+    """Values less the first of their unit; each unit's are led by the three before them (`extended`)."""
+
+    extended: Floats
+    index: Ints
+    unit: Ints
+
+    @classmethod
+    def of(cls, state: npt.NDArray[Any], unit: Ints, value: Floats, counts: Ints, starts: Ints, taken: Ints) -> _Series:
+        new = (taken == 0) & (counts > 0)
+        state["rho_first"][new] = value[starts[new]]
+        index = np.arange(len(unit)) + _LAGS * (unit + 1)
+        extended = np.empty(len(unit) + _LAGS * len(state))
+        extended[index] = value - state["rho_first"][unit]
+        for lag in range(1, _LAGS + 1):
+            extended[starts + _LAGS * (np.arange(len(state)) + 1) - lag] = state[f"rho_{lag}"]
+        return cls(extended=extended, index=index, unit=unit)
+
+    def add(self, state: npt.NDArray[Any], rows: Ints, place: Ints) -> None:
+        """Add values to the sums of their units, in order."""
+        if not len(rows):
+            return
+        unit, index, i = self.unit[rows], self.index[rows], place[rows]
+        y, y_1, y_2, y_3 = (self.extended[index - lag] for lag in range(_LAGS + 1))
+        step = np.where(i >= 1, y - y_1, 0.0) ** 2
+        stride = np.where(i >= 2, y - y_2, 0.0) ** 2
+        before = np.where(i >= _LAGS, y_1 - y_3, 0.0) ** 2
+        for name, term in (
+            ("sum", y), ("squares", y * y), ("ramp", i * y), ("steps", step), ("strides", stride),
+        ):  # fmt: skip
+            np.add.at(state[f"rho_{name}"], unit, term)
+        np.maximum.at(state["rho_step"], unit, step)
+        np.maximum.at(state["rho_stride"], unit, stride + before)
+
+    def keep_last(self, state: npt.NDArray[Any], ends: Ints) -> None:
+        """Keep the last three values of each unit."""
+        after = ends + _LAGS * (np.arange(len(state)) + 1)
+        for lag in range(1, _LAGS + 1):
+            state[f"rho_{lag}"] = self.extended[after - lag]
+
+
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")
+def lag_one(n: int, sums: npt.NDArray[Any], last: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return r₁ about a straight line, ρ as the differences show it, and their standard deviation over √2.
+
+    `sums` of n values, `last` the last one less the first. r₁ = Σe_i e_{i-1}/Σe_i² follows from the sums, since
+    Σ(e_i - e_{i-1})² = 2Σe² - e_1² - e_n² - 2Σe_i e_{i-1} and each e_i - e_{i-1} = y_i - y_{i-1} - slope.
+    """
+    middle, spread = (n - 1) / 2.0, n * (n * n - 1.0) / 12.0
+    slope = (sums["rho_ramp"] - middle * sums["rho_sum"]) / spread
+    mean = sums["rho_sum"] / n
+    left = sums["rho_squares"] - mean * sums["rho_sum"] - slope * slope * spread
+    begin = mean - slope * middle
+    end = last - begin - slope * (n - 1)
+    steps = sums["rho_steps"] - 2.0 * slope * last + (n - 1) * slope * slope
+    r = 1.0 - (steps + begin * begin + end * end) / (2.0 * left)
+    near = (sums["rho_steps"] - sums["rho_step"]) / (n - 2)
+    far = (sums["rho_strides"] - sums["rho_stride"]) / (n - 4)
+    return r, far / near - 1.0, np.sqrt(np.maximum(near, 0.0) / 2.0)
+
+
+@np.errstate(invalid="ignore")
+def _tested(n: int, sums: npt.NDArray[Any], last: Floats, sigma: Floats) -> Floats:
+    """Return ρ where it is sure and large enough to matter, else 0.
+
+    About a line r₁ falls short of ρ by (2 + 4ρ)/n (Kendall 1954); for independent values its variance is 1/n.
+    """
+    r, shown, scatter = lag_one(n, sums, last)
+    rho = (n * r + 2.0) / (n - 4.0)
+    sure = (np.abs(r + 2.0 / n) > SURE / np.sqrt(n)) & (np.abs(rho) > DEPENDENT)
+    rho = np.clip(rho, -MOST, MOST)
+    sure &= (rho < 0.0) | (shown > SHOWN * rho)
+    sure &= ~(scatter <= DUST * sigma) & (scatter > 0.0)
+    return np.where(sure, rho, 0.0)
+
+
+def spread_of(chart: str, rho: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Return (what z of that chart is divided by, what its limit is multiplied with) for AR(1) values of that ρ.
+
+    CUSUM: the long-run deviation of sums, √((1 + ρ)/(1 - ρ)), as if k and h were both multiplied with it. EWMA: the
+    deviation of the average, √((1 + ρ(1 - λ))/(1 - ρ(1 - λ))) (Schmid 1997). Noise: E(z_i - z_{i-1})²/2 = 1 - ρ.
+    A Shewhart chart signals no more often than on independent checks. Limits are never narrowed. `weight`: λ.
+    """
+    one = np.ones_like(rho)
+    up = np.maximum(rho, 0.0)
+    if chart == "cusum":
+        return np.sqrt((1.0 + up) / (1.0 - up)), one
+    if chart == "ewma":
+        kept = up * (1.0 - weight)
+        return one, np.sqrt((1.0 + kept) / (1.0 - kept))
+    if chart == "noise":
+        return np.sqrt(1.0 - np.minimum(rho, 0.0)), one
+    return one, one
