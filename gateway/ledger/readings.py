@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, count
+from itertools import chain, count, groupby
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,18 @@ import numpy.typing as npt
 from gateway.pipeline.columns import Columns, Ints
 from gateway.pipeline.intake import Question, Stretch
 
-__all__ = ["BEYOND", "Stored", "add_amendments", "add_readings", "find", "layout", "layout_id", "met", "since"]
+__all__ = [
+    "BEYOND",
+    "Stored",
+    "add_amendments",
+    "add_readings",
+    "find",
+    "first_marked",
+    "layout",
+    "layout_id",
+    "met",
+    "since",
+]
 
 BEYOND = 2
 """The column `late` of a reading that came beyond the lateness horizon: stored, never charted."""
@@ -35,6 +46,15 @@ _SINCE = f"""
     FROM reading r LEFT JOIN amendment a ON a.reading = r.id
      AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
     WHERE r.channel = ? AND r.time > ? AND r.time <= ? AND (r.late = 2) = ?"""  # noqa: S608  constants only
+
+_VERDICTS = """
+    SELECT r.time, json_extract(c.document, '$.layout'), COALESCE(a.verdict, r.verdict)
+    FROM reading r LEFT JOIN amendment a ON a.reading = r.id
+     AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
+    JOIN context c ON c.id = COALESCE(a.context, r.context)
+    WHERE r.channel = ? AND r.time >= ? AND r.verdict IS NOT NULL AND r.late <> 2 ORDER BY r.time"""
+SOME = 1000
+"""So many verdicts are looked at together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +221,24 @@ def since(
 def add_amendments(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, int, bytes, str, int]]) -> None:
     """Add superseding verdicts: (reading, version, context, verdict, id of the one superseded, recorded_at)."""
     connection.executemany("INSERT INTO amendment VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+
+def first_marked(connection: sqlite3.Connection, channel_id: int, since: int, names: Iterable[str]) -> dict[str, int]:
+    """Return the time (ns) of the channel's first verdict, from `since` on, in which each boolean field is true."""
+    found: dict[str, int] = {}
+    wanted, layouts = set(names), dict[int, np.dtype[Any]]()
+    rows = connection.execute(_VERDICTS, (channel_id, since))
+    while wanted and (some := rows.fetchmany(SOME)):
+        for number, group in groupby(some, key=lambda row: row[1]):
+            dtype = layouts.setdefault(number, layout(connection, number))
+            times, _, packed = zip(*group, strict=True)
+            verdicts = np.frombuffer(b"".join(packed), dtype)
+            for name in wanted & set(dtype.names or ()):
+                hits = np.flatnonzero(verdicts[name])
+                if len(hits):
+                    found[name] = times[hits[0]]
+            wanted -= found.keys()
+    return found
 
 
 def layout_id(connection: sqlite3.Connection, dtype: np.dtype[Any]) -> int:

@@ -101,13 +101,14 @@ class Intake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """New readings only, sorted, the message each came in and which came when.
+    """New readings only, sorted, the message or file each came in, the row of the file, and which came when.
 
     `late`: older than the channel's newest on arrival.
     """
 
     columns: Columns
     source: Ints
+    record: Ints
     arrival: Ints
     late: Bools
     beyond: Bools
@@ -347,6 +348,7 @@ def settle(intake: Intake, seen: Seen, stored: Sequence[Columns], lateness_ns: i
     return Settled(
         columns=new,
         source=np.array([r.source for r in intake.readings], np.int64)[keep],
+        record=np.array([r.record or 0 for r in intake.readings], np.int64)[keep] if intake.recorded else arrival,
         arrival=arrival,
         late=late,
         beyond=beyond,

@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from gateway.ledger.readings import first_marked
+from gateway.metrology.instants import format_instant
 from gateway.metrology.readings import Reading, Refusal
+from gateway.runtime.filed import late_of
 from gateway.runtime.ingest import Batch, Done, Ingest
-from gateway.runtime.recorded import late_in_file
+from gateway.runtime.recorded import devices_of, raised
 
 __all__ = ["import_recordings"]
 
@@ -29,7 +32,6 @@ def import_recordings(
     readings = [
         r if i == 0 else msgspec.structs.replace(r, source=i) for i, (some, _) in enumerate(recordings) for r in some
     ]
-    late = sum(late_in_file(some) for some, _ in recordings)
     order = sorted(range(len(readings)), key=lambda i: readings[i].time)
     total = Done()
     unreadable = [(i, u) for i, (_, some) in enumerate(recordings) for u in some]
@@ -46,10 +48,32 @@ def import_recordings(
             "stored": total.stored,
             "duplicate": total.duplicate,
             "quarantined": total.quarantined,
-            "late": max(late, total.late) if total.stored else 0,
+            "late": late_of(total.places),
         },
+        "quarantine": dict(sorted(total.reasons.items())),
         "checks": total.checks,
+        "alarms": raised(total.happenings),
+        "devices": devices_of(ingest.plan, ingest.states, _first_signals(ingest, readings)),
     }
+
+
+def _first_signals(ingest: Ingest, given: Sequence[Reading]) -> dict[tuple[str, str], str]:
+    """Return, per (device, chart), when the chart first signalled since the first of these readings of its channel."""
+    plan, earliest = ingest.plan, dict[int, int]()
+    for r in reversed(given):
+        channel = plan.index.get((r.device, r.channel))
+        if channel is not None:
+            earliest[channel] = min(r.time, earliest.get(channel, r.time))
+    charts = {f"{d.name}_signal": d.name for d in plan.charts}
+    found: dict[tuple[str, str], int] = {}
+    for channel, time in earliest.items():
+        if not ingest.states["checks"][channel]:
+            continue
+        device = plan.facts[channel].device
+        for name, moment in first_marked(ingest.ledger.connection, int(ingest.ids[channel]), time, charts).items():
+            key = (device, charts[name])
+            found[key] = min(moment, found.get(key, moment))
+    return {key: format_instant(moment) for key, moment in found.items()}
 
 
 def _batch(part: Sequence[Reading], names: Sequence[str], at: int) -> Batch:

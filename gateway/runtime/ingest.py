@@ -6,6 +6,7 @@ The same object serves `run`, `import` and the demo. It is used by one thread at
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,6 +32,7 @@ from gateway.pipeline.plan import NEVER, Plan
 from gateway.pipeline.records import Context, context_of, verdict_lines
 from gateway.pipeline.state import dump, fresh, load
 from gateway.pipeline.watch import Change, silent_since
+from gateway.runtime.filed import Places
 
 __all__ = ["Batch", "Done", "Ingest"]
 
@@ -59,7 +61,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What became of a batch; all of it is durable."""
+    """What became of a batch; all of it is durable. `reasons` of quarantine; `places` of what is `recorded`."""
 
     received: int = 0
     stored: int = 0
@@ -69,6 +71,8 @@ class Done:
     checks: int = 0
     happenings: list[Happening] = field(default_factory=list)
     channels: frozenset[int] = frozenset()
+    reasons: Counter[str] = field(default_factory=Counter)
+    places: Sequence[Places] = ()
 
     def plus(self, other: Done) -> Done:
         """Return both together."""
@@ -81,6 +85,8 @@ class Done:
             checks=self.checks + other.checks,
             happenings=self.happenings + other.happenings,
             channels=self.channels | other.channels,
+            reasons=self.reasons + other.reasons,
+            places=[*self.places, *other.places],
         )
 
 
@@ -159,7 +165,10 @@ class Ingest:
             refused = [*batch.refused, *settled.refused]
             done, moved = self._store(connection, batch, settled)
             received = len(batch.readings) + len(batch.refused)
-            done = replace(done, received=received, duplicate=settled.duplicates, quarantined=len(refused))
+            done = replace(
+                done, received=received, duplicate=settled.duplicates, quarantined=len(refused),
+                reasons=Counter(r.reason.value for r in refused), places=[_places(settled)] if batch.recorded else (),
+            )  # fmt: skip
             self._count(connection, batch, done, refused)
             if batch.entry is not None:  # it was counted when it came
                 done = replace(done, received=done.received - 1, quarantined=done.quarantined - 1)
@@ -476,6 +485,11 @@ class Ingest:
             states.put_checkpoints(connection, rows)
             since[touched[due]] = 0
         return since
+
+
+def _places(settled: Settled) -> Places:
+    new = settled.columns
+    return Places(channel=new.channel, time=new.time, source=settled.source, record=settled.record, late=settled.late)
 
 
 def _with_conditions(touched: Ints, after: npt.NDArray[Any]) -> dict[int, Any]:

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from gateway.pipeline.records import Context, context_of, in_contract_order, ver
 from gateway.pipeline.standing import device_drift, last_channel
 from gateway.pipeline.state import States, fresh
 from gateway.pipeline.watch import Change, silent_since
+from gateway.runtime.filed import out_of_order
 
-__all__ = ["Replay", "late_in_file", "replay", "summary", "verdict_lines_of", "write_verdicts"]
+__all__ = ["Replay", "devices_of", "raised", "replay", "summary", "verdict_lines_of", "write_verdicts"]
 
 CHUNK = 1000
 WORTH_FORKING = 50_000
@@ -72,7 +73,7 @@ def replay(plan: Plan, readings: Sequence[Reading], unreadable: Sequence[Refusal
         refused=[*unreadable, *settled.refused],
         received=len(readings) + len(unreadable),
         duplicates=settled.duplicates,
-        late=_out_of_order(columns, settled.arrival),
+        late=int(out_of_order(columns.channel, columns.time, settled.arrival).sum()),
     )
 
 
@@ -94,34 +95,6 @@ def _silent_at(plan: Plan, states: States, end: int) -> list[Change]:
             )
         )
     return changes
-
-
-def _out_of_order(columns: Columns, arrival: Ints) -> int:
-    """Return how many sorted readings stand in their file after a newer one of their channel."""
-    n = len(columns)
-    if not n:
-        return 0
-    new_moment = np.append(True, (np.diff(columns.channel) != 0) | (np.diff(columns.time) != 0))
-    moment = np.cumsum(new_moment) - 1
-    came = arrival + n * (np.cumsum(np.append(False, np.diff(columns.channel) != 0)))
-    earliest_after = np.minimum.accumulate(came[::-1])[::-1]
-    first_newer = np.append(np.flatnonzero(new_moment), n)[moment + 1]
-    newer = np.append(earliest_after, 2**62)[first_newer]
-    return int((newer < came).sum())
-
-
-def late_in_file(readings: Sequence[Reading]) -> int:
-    """Return how many readings stand in the file after a newer one of their channel."""
-    newest: dict[tuple[str, str], int] = {}
-    late = 0
-    for r in readings:
-        key = (r.device, r.channel)
-        before = newest.get(key)
-        if before is None or r.time > before:
-            newest[key] = r.time
-        elif r.time < before:
-            late += 1
-    return late
 
 
 def verdict_lines_of(plan: Plan, result: Replay, rows: Ints) -> Iterator[list[bytes]]:
@@ -181,7 +154,6 @@ def _context(plan: Plan, known: dict[int, Context], channel: int, epoch: int) ->
 
 def summary(plan: Plan, result: Replay, elapsed_s: float) -> dict[str, object]:
     """Return `summary.json` (CONTRACTS §5)."""
-    raised = Counter(h.alarm.kind.value for h in result.happenings if h.transition is Transition.RAISED)
     stored = len(result.columns)
     return {
         "readings": {
@@ -193,17 +165,21 @@ def summary(plan: Plan, result: Replay, elapsed_s: float) -> dict[str, object]:
         },
         "quarantine": dict(sorted(Counter(r.reason.value for r in result.refused).items())),
         "checks": len(result.judgement.verdicts),
-        "alarms": dict(sorted(raised.items())),
-        "devices": _devices(plan, result),
+        "alarms": raised(result.happenings),
+        "devices": devices_of(plan, result.states, _first_signals(plan, result)),
         "elapsed_s": round(elapsed_s, 3),
         "readings_per_s": round(result.received / elapsed_s) if elapsed_s > 0 else None,
     }
 
 
-def _devices(plan: Plan, result: Replay) -> dict[str, object]:
-    signals = _first_signals(plan, result)
+def raised(happenings: Iterable[Happening]) -> dict[str, int]:
+    """Return how many alarms were raised, by kind."""
+    return dict(sorted(Counter(h.alarm.kind.value for h in happenings if h.transition is Transition.RAISED).items()))
+
+
+def devices_of(plan: Plan, states: States, signals: Mapping[tuple[str, str], str]) -> dict[str, object]:
+    """Return the summary's `devices`; `signals`: (device, chart) -> the time of its first signal."""
     charts = in_contract_order(d.name for d in plan.charts if d.kind == "drift")
-    states = result.states
     found: dict[str, object] = {}
     for device, channels in plan.devices.items():
         last = last_channel(plan, device, states)

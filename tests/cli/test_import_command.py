@@ -99,3 +99,25 @@ def test_a_replay_and_an_import_judge_alike(site: Site) -> None:
     assert sorted(shown["alarms"]) == sorted(
         a["kind"] for a in site.do("alarms", "list", "--device", "scale-07", "--json").document()
     )
+
+
+def test_an_import_says_what_a_replay_of_the_same_file_says(site: Site) -> None:
+    site.apply()
+    rows = [
+        check(3, 5.001, 3, device="scale-99"), *steady(range(9, 20)), *steady(range(1, 9)), *steady(range(2, 4)),
+        *[check(day, 5.05, day) for day in range(20, 26)], check(24, 5.3, 4),
+        "2026-03-02T08:00:00Z,scale-07,mass,5,L,,,90,b1",
+    ]  # fmt: skip
+    name = site.recording("r.csv", rows)
+    replayed = site.do("replay", name, "--json").document()
+    imported = site.do("import", name, "--json").document()
+    for timing in ("elapsed_s", "readings_per_s"):
+        assert imported.pop(timing) >= 0
+        assert replayed.pop(timing) >= 0
+    assert imported == replayed
+    assert imported["readings"] == {"received": 30, "stored": 25, "duplicate": 2, "quarantined": 3, "late": 8}
+    assert imported["quarantine"] == {"sequence_conflict": 1, "unknown_device": 1, "wrong_dimension": 1}
+    assert imported["devices"]["scale-07"]["first_signal"]["shewhart"] is not None
+    again = site.do("import", name, "--json").document()
+    assert again["devices"] == imported["devices"]
+    assert (again["readings"]["late"], again["checks"], again["alarms"]) == (0, 0, {})
