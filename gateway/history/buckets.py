@@ -78,7 +78,8 @@ def buckets_of(
 
 def _seconds(starts: Ints) -> list[str]:
     """Return times on whole seconds as RFC 3339; as `format_instant`, many at a time."""
-    return [f"{text}Z" for text in np.datetime_as_string((starts // 10**9).astype("M8[s]")).tolist()]
+    found: list[str] = np.datetime_as_string((starts // 10**9).astype("M8[s]"), timezone="UTC").tolist()
+    return found
 
 
 def _gravest(bits: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ __all__ = ["csv_text", "json_text", "ndjson_text", "table_text", "write_parquet"
 Row = Mapping[str, object]
 
 PAGE = 500
-BUFFER = 65_536
 ROW_GROUP = 100_000
 
 _TIMES = frozenset({"time", "received_at"})
@@ -52,21 +52,22 @@ def csv_text(fields: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(fields)
     guarded = [i for i, f in enumerate(fields) if f in _FREE or f in _TRUTHS]
-    for row in rows:
-        cells = [row[f] for f in fields]
+    values = operator.itemgetter(*fields)
+    given = iter(rows)
+    while some := [list(values(row)) for row in itertools.islice(given, PAGE)]:
         for i in guarded:
-            cells[i] = _cell(cells[i])
-        writer.writerow(cells)
-        if buffer.tell() > BUFFER:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
+            for cells in some:
+                cells[i] = _cell(cells[i])
+        writer.writerows(some)
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
     yield buffer.getvalue()
 
 
 def _cell(value: object) -> object:
     """Write booleans as true and false; keep spreadsheet programs from running text as a formula."""
-    if isinstance(value, bool):
+    if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
         return "'" + value

@@ -63,11 +63,10 @@ def _known(connection: sqlite3.Connection, channel: int, start: int, end: int) -
 
 def _stale(connection: sqlite3.Connection, channel: int, cursor: int, start: int, end: int, days: Ints) -> Ints:
     """Return the hours that must be made from readings: touched since, or cut by the range or a day."""
-    touched = np.array(rollups.stale_hours(connection, channel, cursor), np.int64)
-    edges = np.append(days[(days > start) & (days < end)], (start, end))
-    edges = edges[edges % HOUR_NS != 0]
-    hours = np.unique(np.append(touched, edges - edges % HOUR_NS))
-    return hours[(hours > start - HOUR_NS) & (hours < end)]
+    edges = (start, end, *days[(days > start) & (days < end)].tolist())
+    cut = {edge - edge % HOUR_NS for edge in edges if edge % HOUR_NS}
+    touched = cut.union(rollups.stale_hours(connection, channel, cursor))
+    return np.array(sorted(h for h in touched if start - HOUR_NS < h < end), np.int64)
 
 
 def _stretches(hours: Ints, start: int, end: int) -> Iterator[tuple[int, int]]:

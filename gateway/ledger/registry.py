@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from gateway.registry.model import DriftSettings
+if TYPE_CHECKING:
+    from gateway.registry.model import DriftSettings
 
 __all__ = [
     "Document", "designed", "designed_for", "documents", "put", "put_designed", "put_designed_for",
