@@ -11,12 +11,11 @@ import ctypes
 import gc
 import logging
 import sqlite3
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, TypeVar
 
 from collectors import Message, Source
 from gateway.ledger.store import Checkpoints, Ledger
@@ -24,7 +23,7 @@ from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.plan import Plan
 from gateway.runtime.ingest import Batch, Done, Ingest
 
-__all__ = ["STALLED_S", "Announce", "Decode", "Decoded", "Service", "Taken", "Waiting", "slices"]
+__all__ = ["STALLED_S", "Announce", "Decode", "Decoded", "Service", "slices"]
 
 log = logging.getLogger("metergate")
 
@@ -32,10 +31,8 @@ T = TypeVar("T")
 
 SLICE_READINGS = 6000
 """So many readings at most are judged and committed at once."""
-TAKE_MESSAGES = 500
-TAKE_READINGS = 1000
-"""So many at most are decoded at once, so that taking and committing overlap."""
-GATHER_S = 0.004
+FEW_MESSAGES = 100
+"""So many messages are taken first, while it is not known how many readings are in one."""
 M_ARENA_MAX = -8
 TICK_S = 1.0
 TELL_S = 0.1
@@ -59,64 +56,6 @@ class Decoded:
 
 Decode = Callable[[Message, int], Decoded]
 """(message, its index in the batch) -> readings and refusals; never raises."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """Messages as taken from the source, numbered from `first`, and what the decoders made of them."""
-
-    messages: Sequence[Message]
-    first: int
-    readings: Sequence[Reading]
-    refused: Sequence[Refusal]
-
-
-class Waiting:
-    """What was taken and waits to be committed, in order; `room` readings make `put` wait. Left, it takes no more."""
-
-    def __init__(self, *, room: int) -> None:
-        self._room = room
-        self._taken: deque[Taken] = deque()
-        self._readings = 0
-        self._left = False
-        self._changed = asyncio.Event()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._left = True
-        self._changed.set()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing waits."""
-        return not self._taken
-
-    async def put(self, taken: Taken) -> None:
-        """Add what was taken, then wait until there is room for more."""
-        self._taken.append(taken)
-        self._readings += len(taken.readings)
-        self._changed.set()
-        while self._readings >= self._room:
-            await self._wait()
-
-    async def next(self, readings: int) -> list[Taken]:
-        """Return what waits, up to so many readings and at least one batch; nothing at the end."""
-        while not (self._taken or self._left):
-            await self._wait()
-        found: list[Taken] = []
-        n = 0
-        while self._taken and (not found or n + len(self._taken[0].readings) <= readings):
-            found.append(self._taken.popleft())
-            n += len(found[-1].readings)
-        self._readings -= n
-        self._changed.set()
-        return found
-
-    async def _wait(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
 
 
 class OnLedger(Protocol):
@@ -249,58 +188,26 @@ class Service:
         return self.ingest
 
     async def _ingest(self, on_ledger: OnLedger, stop: asyncio.Event) -> None:
-        """Take and decode on one side, judge and commit on the other: SQLite leaves the interpreter to the decoder."""
-        waiting = Waiting(room=SLICE_READINGS)
-        taking = asyncio.create_task(self._take(waiting, stop), name="take")
-        try:
-            while taken := await waiting.next(SLICE_READINGS):
-                self.behind = sum(len(some.readings) for some in taken) > SLICE_READINGS // 2
-                if not await self._keep(taken, on_ledger, stop):
-                    break
-        finally:
-            if not taking.done():
-                taking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await taking
+        """Take what has come, have it decoded, judged and committed, and only then acknowledge it, as it was taken.
 
-    async def _take(self, waiting: Waiting, stop: asyncio.Event) -> None:
-        """Take and decode messages until `stop` or the end of the source, as far ahead as there is room."""
-        loop = asyncio.get_running_loop()
-        limit, number = TAKE_MESSAGES, 0
-        with ThreadPoolExecutor(1, thread_name_prefix="decode") as worker, waiting:
-            while not stop.is_set():
-                messages = await self.source.take(limit, 0.1)
-                if messages is None:
-                    return
-                if not messages:
-                    self.fresh = waiting.is_empty
-                    self.behind = self.behind and not waiting.is_empty
-                    continue
-                taken = await loop.run_in_executor(worker, self._decode, messages, number)
-                number += len(messages)
-                limit = max(1, min(TAKE_MESSAGES, TAKE_READINGS * len(messages) // max(len(taken.readings), 1) + 1))
-                await waiting.put(taken)
-                if not waiting.is_empty:  # the ledger is busy: let some more come, each turn costs the threads a switch
-                    await asyncio.sleep(GATHER_S)
-
-    def _decode(self, messages: Sequence[Message], first: int) -> Taken:
-        """Decode messages, numbered from `first`; on the decoder's thread."""
-        decoded = [self.decode(m, i) for i, m in enumerate(messages, start=first)]
-        return Taken(
-            messages=messages,
-            first=first,
-            readings=[r for d in decoded for r in d.readings],
-            refused=[r for d in decoded for r in d.refused],
-        )
-
-    async def _keep(self, taken: Sequence[Taken], on_ledger: OnLedger, stop: asyncio.Event) -> bool:
-        """Commit what was taken, and then acknowledge it as it was taken; False when it could not be done in time."""
-        if await self._durably(on_ledger, partial(self._commit, taken), stop) is None:
-            return False
-        for some in taken:
-            await self.source.acknowledge(some.messages)
-            self.totals.messages += len(some.messages)
-        return True
+        All of it is done by the ledger's thread: while SQLite works, the loop receives what is taken next. A thread
+        that decodes beside it costs more in handing the interpreter over than it gains.
+        """
+        limit = FEW_MESSAGES
+        while not stop.is_set():
+            messages = await self.source.take(limit, 0.1)
+            if messages is None:
+                return
+            if not messages:
+                self.fresh, self.behind = True, False
+                continue
+            readings = await self._durably(on_ledger, partial(self._commit, messages), stop)
+            if readings is None:
+                return
+            await self.source.acknowledge(messages)
+            self.totals.messages += len(messages)
+            self.behind = readings > SLICE_READINGS // 2
+            limit = max(1, min(2 * limit, SLICE_READINGS, SLICE_READINGS * len(messages) // max(readings, 1)))
 
     async def _durably(self, on_ledger: OnLedger, work: Callable[[], T], stop: asyncio.Event) -> T | None:
         """Do the work until it is durable. A ledger that fails is opened anew: nothing is acknowledged meanwhile."""
@@ -331,29 +238,42 @@ class Service:
         except (sqlite3.Error, OSError) as error:
             log.error("the ledger cannot be opened: %s", error)
 
-    def _commit(self, taken: Sequence[Taken]) -> int:
-        """Judge and commit what was taken; return how many readings that was."""
+    def _commit(self, messages: Sequence[Message]) -> int:
+        """Decode, judge and commit messages; return how many readings that was."""
         ingest, at = self._at_work, self.clock()
-        readings = [r for some in taken for r in some.readings]
-        refused = [r for some in taken for r in some.refused]
-        messages = [m for some in taken for m in some.messages]
-        self.fresh = at - max((r.time for r in readings), default=at) < FRESH_NS
         received_at = [m.received_at for m in messages]
         topic, payload = [m.topic for m in messages], [m.payload for m in messages]
-        for i, part in enumerate(slices(readings, SLICE_READINGS)):
-            batch = Batch(
-                readings=part,
-                refused=refused if i == 0 else (),
-                first=taken[0].first,
-                received_at=received_at,
-                topic=topic,
-                payload=payload,
-                at=at,
-            )
-            done = ingest.process(batch)
-            self.totals.add(done)
-            self.announce(ingest, done)
-        return len(readings)
+        newest, total = at, 0
+        for readings, refused in self._decoded(messages):
+            newest = max((r.time for r in readings), default=at)
+            total += len(readings)
+            for i, part in enumerate(slices(readings, SLICE_READINGS)):
+                batch = Batch(
+                    readings=part,
+                    refused=refused if i == 0 else (),
+                    received_at=received_at,
+                    topic=topic,
+                    payload=payload,
+                    at=at,
+                )
+                done = ingest.process(batch)
+                self.totals.add(done)
+                self.announce(ingest, done)
+        self.fresh = at - newest < FRESH_NS
+        return total
+
+    def _decoded(self, messages: Sequence[Message]) -> Iterator[tuple[list[Reading], list[Refusal]]]:
+        """Yield what is in the messages, as soon as it is enough to be committed, so that little is held at once."""
+        readings: list[Reading] = []
+        refused: list[Refusal] = []
+        for i, message in enumerate(messages):
+            found = self.decode(message, i)
+            readings += found.readings
+            refused += found.refused
+            if len(readings) >= SLICE_READINGS and i + 1 < len(messages):
+                yield readings, refused
+                readings, refused = [], []
+        yield readings, refused
 
     async def _tick(self, on_ledger: OnLedger) -> None:
         while True:
