@@ -302,10 +302,11 @@ def open_history(
     import difflib
 
     from gateway.history.ledger import LedgerHistory, channel_settings
+    from gateway.ledger.looking import open_to_read
     from gateway.ledger.registry import documents
 
     settings = settings_of(config)
-    with Ledger.open(settings.data_dir, create=False) as ledger:
+    with open_to_read(settings.data_dir) as ledger:
         registry = documents(ledger.connection)
         known = channel_settings(registry, settings.zone, device)
         stored = set(ledger.connection.execute("SELECT device, channel FROM channel"))

@@ -135,3 +135,9 @@ def test_there_is_no_row_cap(stored: Site) -> None:
     lines = stored.do("history", "scale-07", "--format", "ndjson", "--from", "2026-05-28").out.splitlines()
     assert len(lines) == 12_000
     assert json.loads(lines[-1])["seq"] == 11_999
+
+
+def test_an_end_before_the_beginning_is_wrong_use(stored: Site) -> None:
+    done = stored.do("history", "scale-07", "--from", "2026-05-04", "--to", "2026-05-03", code=2)
+    assert done.err == "--from 2026-05-04 is after --to 2026-05-03; exchange them\n"
+    assert days(stored, "--from", "2026-05-04", "--to", "2026-05-04") == []

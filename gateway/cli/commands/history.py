@@ -54,7 +54,10 @@ def history(
     if where not in {"ledger", "influx"}:
         raise WrongUse(f"--store {where} is not known", remedy="use ledger or influx")
     with open_history(config, device, channel, where) as (store, zone):
-        query = Query(device=device, channel=channel, start=_moment(start, zone), end=_moment(end, zone), zone=zone)
+        begin, stop = _moment(start, zone), _moment(end, zone)
+        if begin is not None and stop is not None and begin > stop:
+            raise WrongUse(f"--from {start} is after --to {end}", remedy="exchange them")
+        query = Query(device=device, channel=channel, start=begin, end=stop, zone=zone)
         chosen = _resolution(resolution, store, query)
         fields = RAW_FIELDS if chosen == "raw" else BUCKET_FIELDS
         rows = _counted(rows_of(store, query, chosen))
