@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from gateway.errors import Mistake, Refused, WrongUse
-from gateway.ledger.store import Ledger, hold
+from gateway.ledger.store import FIRST_STOP, Ledger, hold
 from gateway.settings import Settings, config_folder, load
 from gateway.shipped import shipped_texts
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from gateway.runtime.ingest import Ingest
 
 __all__ = [
-    "Applied", "apply", "apply_specs", "decide_entries", "import_files", "make_router", "open_history", "open_ledger",
-    "plan_from",
-    "read_recording", "registry_of", "remembered_dccs", "replay_plan", "rule_packs", "settings_of",
+    "Applied", "apply", "apply_specs", "decide_entries", "import_files", "look_into_ledger", "make_router",
+    "open_history", "open_ledger", "plan_from", "read_recording", "registry_of", "remembered_dccs", "replay_plan",
+    "rule_packs", "settings_of",
 ]  # fmt: skip
 
 
@@ -69,6 +69,11 @@ def make_router(config: Path | None, settings: Settings) -> Router:
 def open_ledger(config: Path | None, *, create: bool = False) -> Ledger:
     """Open the site's ledger. Raises WrongUse if there is none and it may not be made."""
     return Ledger.open(settings_of(config).data_dir, create=create)
+
+
+def look_into_ledger(config: Path | None) -> Ledger:
+    """Open the site's ledger to see what is in it; an empty one where the data folder has none yet."""
+    return Ledger.look(settings_of(config).data_dir)
 
 
 def _stored_specs(ledger: Ledger) -> Iterator[Spec]:
@@ -173,12 +178,14 @@ def apply(
     settings = settings_of(config)
     packs = rule_packs(config, settings)
     files = registry_files(paths)
-    with Ledger.open(settings.data_dir) as ledger:
+    if dry_run:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with Ledger.look(settings.data_dir) if dry_run else Ledger.open(settings.data_dir) as ledger:
         known = Specs.of(_stored_specs(ledger))
         specs, refused = read_registry(files, known=known, dcc=dcc), list[Mistake]()
         if keep_going:
             specs, refused = sound_part(
-                specs, known, lambda some: build(some, zone=settings.zone, packs=packs, known=known)
+                specs, known, lambda some: build(some, zone=settings.zone, packs=packs, known=known, now=now)
             )
         applied = apply_specs(ledger, settings, packs, specs, now, known=known, dry_run=dry_run)
     return replace(applied, refused=tuple(refused))
@@ -195,7 +202,7 @@ def apply_specs(
     from gateway.registry.canonical import Action, difference, dump, kind_of
 
     changes = difference(known, new)
-    registry = build(new, zone=settings.zone, packs=packs, known=known)
+    registry = build(new, zone=settings.zone, packs=packs, known=known, now=now)
     limits = designed(ledger.connection)
     added, size = redesign(registry, settings.drift.budget, limits, designed_for(ledger.connection), now)
     for device, channel, since, chosen in added:
@@ -251,7 +258,7 @@ def _ingest_alone(config: Path | None, now: int) -> Iterator[Ingest]:
 
     settings = settings_of(config)
     packs = rule_packs(config, settings)
-    with hold(settings.data_dir), Ledger.open(settings.data_dir) as ledger:
+    with hold(settings.data_dir, FIRST_STOP), Ledger.open(settings.data_dir) as ledger:
         ingest = Ingest(ledger, plan_from(ledger, settings, packs), settings.lateness)
         ingest.rejudge(now)
         yield ingest

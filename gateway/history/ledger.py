@@ -12,6 +12,7 @@ from math import nan
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from gateway.errors import WrongUse
 from gateway.history import Bucket, ChannelSettings, Query, RawRow
 from gateway.ledger.rollups import HOUR_NS
 from gateway.ledger.store import Ledger
@@ -48,9 +49,9 @@ def channel_settings(
     exchanges: dict[str, list[int]] = {}
     for kind, name, text in documents:
         if kind == "device" and device in {None, name}:
-            devices[name] = json.loads(text)["channels"]
+            devices[name] = _parsed(kind, text)["channels"]
         elif kind == "event" and b"meter_exchange" in text:
-            event = json.loads(text)
+            event = _parsed(kind, text)
             if event["kind"] == "meter_exchange":
                 exchanges.setdefault(event["device"], []).append(_moment(event["time"], zone))
     return {
@@ -58,6 +59,15 @@ def channel_settings(
         for name, channels in devices.items()
         for channel, spec in channels.items()
     }
+
+
+def _parsed(kind: str, text: bytes) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except ValueError as error:
+        raise WrongUse(
+            f"a stored {kind} is damaged ({error})", remedy="put a backup in its place: metergate restore FILE"
+        ) from None
 
 
 def _settings(spec: dict[str, Any], exchanges: tuple[int, ...]) -> ChannelSettings:

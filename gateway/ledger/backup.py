@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import Refused, WrongUse
-from gateway.ledger.store import Ledger, hold
+from gateway.ledger.store import FIRST_STOP, Ledger, hold
 
 __all__ = ["Copy", "back_up", "inspect", "restore"]
 
@@ -102,7 +102,7 @@ def restore(copy: Path, data_dir: Path, aside: str) -> Path | None:
     `aside` names that file. The folder is held meanwhile: Refused while a gateway runs on it. A copy that is damaged,
     or was written by a newer Metergate, changes nothing; at every moment there is either the old ledger or the new.
     """
-    with hold(data_dir):
+    with hold(data_dir, FIRST_STOP):
         held = inspect(copy)
         kept = data_dir / aside
         if kept.exists():

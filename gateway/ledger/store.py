@@ -13,9 +13,11 @@ from typing import Self
 
 from gateway.errors import Refused, WrongUse
 
-__all__ = ["Checkpoints", "Ledger", "hold"]
+__all__ = ["FIRST_STOP", "Checkpoints", "Ledger", "hold"]
 
 BUSY_MS = 10_000
+FIRST_STOP = "stop it first (systemctl stop metergate, or docker compose stop gateway), and start it again afterwards"
+"""What to do where a command needs the ledger to itself."""
 
 
 class Ledger:
@@ -47,6 +49,19 @@ class Ledger:
             raise WrongUse(
                 f"cannot open the ledger {path}: {error}", remedy="check the folder, its owner and the disk"
             ) from error
+        return ledger
+
+    @classmethod
+    def look(cls, data_dir: Path) -> Self:
+        """Open the ledger in `data_dir`; where the folder has none yet, an empty one in memory.
+
+        Raises WrongUse if there is no folder: then it is not the one that is meant.
+        """
+        path = data_dir / "ledger.sqlite"
+        if path.exists() or not data_dir.is_dir():
+            return cls.open(data_dir, create=False)
+        ledger = cls(path, sqlite3.connect(":memory:", isolation_level=None))
+        ledger._migrate()
         return ledger
 
     def close(self) -> None:
@@ -144,7 +159,7 @@ def _statements(script: str) -> Iterator[str]:
 
 
 @contextmanager
-def hold(data_dir: Path) -> Iterator[None]:
+def hold(data_dir: Path, remedy: str = "stop it, or give this one its own data_dir") -> Iterator[None]:
     """Hold the data folder for one gateway: a kernel lock, freed by any death. Raises Refused if another holds it."""
     data_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(data_dir / "gateway.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -152,9 +167,7 @@ def hold(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Refused(
-                f"another gateway runs on {data_dir}", remedy="stop it, or give this one its own data_dir"
-            ) from None
+            raise Refused(f"another gateway runs on {data_dir}", remedy=remedy) from None
         yield
     finally:
         os.close(descriptor)

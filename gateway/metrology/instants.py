@@ -65,6 +65,7 @@ def parse_rfc3339(text: str) -> int:
     found = _RFC3339.fullmatch(text)
     if found is None:
         if _LOCAL.fullmatch(text):
+            _day(text[:10])
             raise ValueError(f"{text!r} has no zone; add Z or an offset such as +07:00")
         raise ValueError(f"{text[:40]!r} is not an RFC 3339 time such as 2026-03-02T08:00:00+07:00")
     day, hours, minutes, seconds, fraction, sign, offset_hours, offset_minutes = found.groups()

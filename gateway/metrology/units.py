@@ -177,8 +177,8 @@ def unit(text: str) -> Unit:
     found = _KNOWN.get(text) or _KNOWN.get(unicodedata.normalize("NFC", text.strip()))
     if found is not None:
         return found
-    hint = _WARNINGS.get(text.strip()) or _suggestion(text)
-    raise UnitError("unknown_unit", f"unit {text[:40]!r} is not known" + (f"; {hint}" if hint else ""))
+    hint = _WARNINGS.get(text.strip()) or _suggestion(text) or "write one such as kg, kWh, m³, L/h, V, A, °C, kPa, %"
+    raise UnitError("unknown_unit", f"unit {text[:40]!r} is not known; {hint}")
 
 
 def _suggestion(text: str) -> str:

@@ -209,7 +209,7 @@ def _text(  # noqa: PLR0911  one line per kind reads best
     if kind is AlarmKind.MPE:
         return (
             f"{place}: error {_short(e.get('error'))} {e.get('error_unit', '')} against MPE "
-            f"{_short(e.get('mpe'))}, conforming with probability {_short(e.get('p_conforming'))}"
+            f"{_short(e.get('mpe'))} {e.get('error_unit', '')}, conforming with probability {_short(e.get('p_conforming'))}"
         )
     if kind is AlarmKind.FORECAST:
         rate = _short(e.get("rate"))

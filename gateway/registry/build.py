@@ -5,13 +5,13 @@ Nothing is half built: either all of it is sound, or every mistake is raised tog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
 from gateway.errors import Mistake, Mistakes
-from gateway.metrology.instants import SECOND_NS, parse_date, parse_epoch, parse_rfc3339
+from gateway.metrology.instants import DAY_NS, SECOND_NS, parse_date, parse_epoch, parse_rfc3339
 from gateway.registry.canonical import difference, refuse_contradictions
 from gateway.registry.certify import certificate_from
 from gateway.registry.channels import channel_from
@@ -31,7 +31,7 @@ from gateway.registry.validation import Written
 if TYPE_CHECKING:
     from gateway.metrology.rulepacks import RulePack, RulePacks
 
-__all__ = ["build", "merge", "restore"]
+__all__ = ["build", "instant", "merge", "not_yet", "restore", "too_far_ahead"]
 
 W = TypeVar("W", bound=Written)
 T = TypeVar("T")
@@ -57,13 +57,18 @@ def merge(known: Specs, new: Specs) -> Specs:
     )
 
 
-def build(specs: Specs, *, zone: ZoneInfo, packs: RulePacks, known: Specs | None = None) -> Registry:
+def build(
+    specs: Specs, *, zone: ZoneInfo, packs: RulePacks, known: Specs | None = None, now: int | None = None
+) -> Registry:
     """Return the registry of the specs, added to the known ones; raises Mistakes with every mistake.
 
-    `zone` is the site's: dates begin at its midnight. A certificate or event may name a known device. Raises Refused
-    when a certificate contradicts a known one.
+    `zone` is the site's: dates begin at its midnight. A certificate or event may name a known device. With `now` (ns)
+    new ones that have not happened yet are mistakes (`not_yet`). Raises Refused when a certificate contradicts a known
+    one.
     """
     building = _Building(zone=zone, packs=packs)
+    if now is not None:
+        building.mistakes += not_yet(specs, zone, now)
     everything = merge(known, specs) if known is not None else specs
     registry = building.registry(specs, everything)
     if building.mistakes:
@@ -243,6 +248,27 @@ def instant(text: str, zone: ZoneInfo) -> int:
     if len(text) == 10 and text[4] == "-":
         return parse_date(text, zone)
     return parse_rfc3339(text) if "-" in text else parse_epoch(text, SECOND_NS)
+
+
+def not_yet(specs: Specs, zone: ZoneInfo, now: int) -> Iterator[Mistake]:
+    """Yield the certificates and events dated more than a year ahead of `now` (ns): slips of the pen.
+
+    A year, because the clock of a small machine may be behind, and what is applied must not hang on it.
+    """
+    for certificate in specs.certificates:
+        if words := too_far_ahead(certificate.spec.performed_at, instant(certificate.spec.performed_at, zone), now):
+            yield certificate.mistake(("performed_at",), words)
+    for event in specs.events:
+        if words := too_far_ahead(event.spec.time, instant(event.spec.time, zone), now):
+            yield event.mistake(("time",), words)
+
+
+def too_far_ahead(text: str, at: int, now: int) -> str:
+    """Return why something, written as `text`, cannot have happened `at` that moment (ns); empty if it can."""
+    return f"{text} has not come yet; correct the date, or this machine's clock" if at > now + _YEAR_NS else ""
+
+
+_YEAR_NS = 366 * DAY_NS
 
 
 def _distinct(values: Iterable[T]) -> list[T]:

@@ -35,7 +35,13 @@ def dump(spec: Spec) -> bytes:
 
 def load(kind: str, text: bytes) -> Spec:
     """Return the spec of `dump`; WrongUse when the bytes are none, which means a damaged or newer ledger."""
-    found = validate(KINDS[kind], orjson.loads(text), Document(file="registry"))
+    try:
+        tree = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise WrongUse(
+            f"a stored {kind} is damaged ({error})", remedy="put a backup in its place: metergate restore FILE"
+        ) from None
+    found = validate(KINDS[kind], tree, Document(file="registry"))
     if isinstance(found, list):
         raise WrongUse(f"a stored {kind} cannot be read ({found[0]})", remedy="a newer Metergate may have written it")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from zoneinfo import ZoneInfo
@@ -71,8 +71,27 @@ def disorder(entry: Entry[CertificateSpec]) -> Iterator[Mistake]:
         if words := _mixed(point.U, point.stated[1]):
             yield entry.mistake(("points", i, "U"), words)
     for group in groups.values():
+        yield from _lone(entry, group)
         placed = [(i, x) for i in group if (x := _comparable(entry.spec.points[i].x, entry.spec.points[0].x))]
+        yield from _doubled(entry, [(i, x) for i, (x,) in placed])
         yield from _out_of_order(entry, [i for i, _ in placed], [x for _, (x,) in placed])
+
+
+def _lone(entry: Entry[CertificateSpec], group: Sequence[int]) -> Iterator[Mistake]:
+    """Yield the points without x among several of one condition."""
+    for i in group if len(group) > 1 else ():
+        if entry.spec.points[i].x is None:
+            yield entry.mistake(("points", i, "x"), "is missing; only a single point of its condition needs none")
+
+
+def _doubled(entry: Entry[CertificateSpec], placed: Iterable[tuple[int, Exact]]) -> Iterator[Mistake]:
+    """Yield the points at an x where their condition has one already."""
+    first: dict[Fraction, int] = {}
+    for i, x in placed:
+        before = first.setdefault(Fraction(x), i)
+        if before != i:
+            words = f"is the x of points[{before}] again, under the same condition"
+            yield entry.mistake(("points", i, "x"), words)
 
 
 def _mixed(value: Quantity, other: Quantity) -> str:

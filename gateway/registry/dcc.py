@@ -95,6 +95,7 @@ class Dcc:
     items: tuple[Item, ...]
     laboratory: str | None
     performed_at: str
+    performed_place: Node
     valid_to: str | None
     interval_months: int | None
     conformity: str | None
@@ -152,6 +153,7 @@ def _dcc(root: Node, file: str) -> Dcc:
         items=tuple(_items(root)),
         laboratory=_text(root.at("dcc:administrativeData/dcc:calibrationLaboratory/dcc:contact/dcc:name"), core),
         performed_at=_moment(end),
+        performed_place=end,
         valid_to=valid_to,
         interval_months=months,
         conformity=_conformity(root),

@@ -122,6 +122,7 @@ class _Binding:
                 continue
             path: TreePath = ("certificates", len(trees))
             lines[path] = chosen[0].place.line
+            lines[*path, "performed_at"] = self.dcc.performed_place.line
             for i, point in enumerate(chosen):
                 lines[*path, "points", i] = point.place.line
             trees.append((path, self._tree(entry.spec.id, channel, phase, chosen)))

@@ -86,6 +86,8 @@ def decimal_text(value: Decimal) -> str:
 
 def whole(text: str) -> int:
     """Return the whole number in a text; ValueError otherwise."""
+    if _WHOLE.fullmatch(text.removeprefix("-")) and text[:1] == "-":
+        raise ValueError(f"{text[:40]} is below 0; write a whole number")
     if not _WHOLE.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not a whole number")
     return int(text)

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from gateway.errors import Mistake, Mistakes, WrongUse
 from gateway.metrology.instants import add_months, format_instant
 from gateway.metrology.units import Quantity, UnitError, convert
-from gateway.registry.build import instant
+from gateway.registry.build import instant, not_yet, too_far_ahead
 from gateway.registry.certify import disorder
 from gateway.registry.files import read_registry
 from gateway.registry.specs import CertificateSpec, Entry, PointSpec
@@ -59,21 +59,24 @@ class Read:
     invalid: Mistake | None = None
 
 
-def read_certificates(path: Path, zone: ZoneInfo, dcc: DccReading | None = None) -> Read:
+def read_certificates(path: Path, zone: ZoneInfo, dcc: DccReading | None = None, now: int | None = None) -> Read:
     """Return the certificates in a YAML, CSV or DCC XML file; Mistakes with line and key, WrongUse for other formats.
 
+    With `now` (ns) one that has not been performed yet is a mistake.
+
     Each point is in one `unit`: that of its error and uncertainty as written where they differ in dimension from x (a
-    relative error over a current or flow; x then is in `x_unit`, a key of such points alone), else that of x. `indication` is x + error, null
-    where x cannot be added to the error.
+    relative error over a current or flow; x then is in `x_unit`, a key of such points alone), else that of x.
+    `indication` is x + error, null where x cannot be added to the error.
     """
     if path.suffix.lower() == ".xml" and path.is_file():
-        return _read_dcc(path, zone, dcc or DccReading())
+        return _read_dcc(path, zone, dcc or DccReading(), now)
     specs = read_registry([path])
     if specs.mistakes:
         raise Mistakes(list(specs.mistakes))
     if not specs.certificates:
         raise WrongUse(f"{path} holds no certificate", remedy="list them under certificates")
     mistakes: list[Mistake] = [m for e in specs.certificates for m in (*_impossible(e, zone), *disorder(e))]
+    mistakes += [] if now is None else not_yet(specs, zone, now)
     if mistakes:
         raise Mistakes(mistakes)
     reports: list[Report] = []
@@ -154,7 +157,7 @@ def _in(value: Quantity, unit: str) -> Fraction:
     return Fraction(convert(value.value, value.unit, unit, difference=True))
 
 
-def _read_dcc(path: Path, zone: ZoneInfo, reading: DccReading) -> Read:
+def _read_dcc(path: Path, zone: ZoneInfo, reading: DccReading, now: int | None) -> Read:
     from gateway.registry.dcc import read_dcc
     from gateway.registry.dcc_points import points_of
 
@@ -162,6 +165,11 @@ def _read_dcc(path: Path, zone: ZoneInfo, reading: DccReading) -> Read:
     dcc = read_dcc(raw, str(path))
     if isinstance(dcc, list):
         raise Mistakes(dcc)
+    performed = datetime.fromisoformat(_utc(dcc.performed_at, zone))
+    words = "" if now is None else too_far_ahead(dcc.performed_at, int(performed.timestamp()) * 10**9, now)
+    if words:
+        place = dcc.performed_place
+        raise Mistakes([Mistake(file=str(path), line=place.line, key=place.path, message=words)])
     points = points_of(dcc, reading.columns(dcc.laboratory), reading.sign)
     if isinstance(points, list):
         raise Mistakes(points)
@@ -177,11 +185,25 @@ def _read_dcc(path: Path, zone: ZoneInfo, reading: DccReading) -> Read:
             notes.append(f"{path}:{signed.line}: ds:Signature: {signed.reason}")
     if not points.points:
         notes += [_unnamed(path, table) for table in points.unnamed]
+    notes += _no_baseline(path, points.points)
     return Read(
         reports=[_dcc_report(dcc, points.points, state, zone)],
         notes=notes,
         invalid=invalid,
     )
+
+
+def _no_baseline(path: Path, points: Sequence[CalibratedPoint]) -> Iterator[str]:
+    """Yield what `apply` will refuse though a certificate may well say it: a baseline has one error at each x."""
+    seen: set[tuple[str, str, Decimal]] = set()
+    for p in points:
+        place = f"{path}:{p.place.line}: {p.place.name}"
+        if p.error is None or p.reference is None:
+            yield f"{place}: a point without a number (NaN) is no baseline; apply refuses it"
+        elif p.reference is not None and (key := (p.phase.value, p.table, p.reference)) in seen:
+            yield f"{place}: {p.reference} {p.x_unit} is there again (a loop?), which is no baseline; apply refuses it"
+        else:
+            seen.add(key)
 
 
 def _unnamed(path: Path, table: Table) -> str:

@@ -23,6 +23,8 @@ def parse_registry(text: str, file: str) -> Specs:
     mistakes = list(document.mistakes)
     tree = document.tree
     if tree is None:
+        if not text.strip():
+            mistakes.append(Mistake(file=file, line=1, key="", message=f"is empty; list {', '.join(LISTS)} in it"))
         return Specs(mistakes=tuple(mistakes))
     if not isinstance(tree, dict):
         mistakes.append(document.mistake((), f"expected the keys {', '.join(LISTS)}"))

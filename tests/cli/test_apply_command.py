@@ -129,3 +129,52 @@ def test_a_back_dated_certificate_ends_where_a_replay_with_it_ends(site: Site) -
     said = site.do("replay", name, "--json").document()["devices"]["scale-07"]
     assert (shown["drift"], shown["margin_percent"]) == (said["drift"], said["margin_percent"])
     assert shown["drift"] == "stable"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("certificates: [{id: c, device: d, performed_at: 2099-01-01}]", "performed_at: 2099-01-01 has not come yet;"),
+        ("events: [{device: d, time: 2099-01-01, kind: repair}]", "time: 2099-01-01 has not come yet;"),
+        ("certificates: [{id: c, device: d, performed_at: 2026-01-01, interval_months: -3}]", "-3 is below 0;"),
+        ("devices: [{id: e, kind: weighing, channels: {mass: {unit: m}}}]", "unit 'm' is not known; write one such as"),
+        ("", "wrong.yaml:1: is empty; list devices, certificates, events in it"),
+    ],
+)
+def test_a_slip_of_the_pen_is_refused_with_its_place_and_remedy(site: Site, text: str, wanted: str) -> None:
+    site.write("d.yaml", "devices: [{id: d, kind: other, channels: {x: {unit: m}}}]")
+    site.write("wrong.yaml", text)
+    assert wanted in site.do("apply", "d.yaml", "wrong.yaml", code=2).err
+    assert wanted in site.do("config", "check", "d.yaml", "wrong.yaml", code=2).err
+    assert wanted in site.do("apply", "d.yaml", "wrong.yaml", "--keep-going", code=1).err
+    assert [d["device"] for d in site.do("devices", "list", "--json").document()] == ["d"]
+
+
+def test_a_dry_run_leaves_no_ledger_behind(site: Site) -> None:
+    site.do("apply", "devices.yaml", "--dry-run")
+    assert [p for p in site.folder.rglob("*") if "ledger" in p.name] == []
+    for command in ("devices", "certificates", "alarms", "quarantine"):
+        assert site.do(command, "list", "--json").document() == []
+
+
+def test_files_that_hold_nothing_are_told(site: Site) -> None:
+    site.write("comments.yaml", "# devices:\n#   - {id: scale-01}\n")
+    assert "hold no devices" in site.do("apply", "comments.yaml").err
+
+
+def test_a_damaged_document_in_the_ledger_is_told_by_every_command(site: Site) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    site.apply()
+    with closing(sqlite3.connect(site.folder / "var/ledger.sqlite")) as ledger, ledger:
+        ledger.execute("UPDATE registry SET document = X'7b226964' WHERE id = 'scale-07'")
+    for command in (
+        ["devices", "list"], ["certificates", "list"], ["history", "scale-07"], ["apply", "devices.yaml"],
+        ["import", site.recording("r.csv", steady([1]))], ["rule-packs", "show", "--device", "scale-07"],
+        ["certificates", "compare"], ["verify", "verdicts"], ["drift", "design"], ["run"],
+    ):  # fmt: skip
+        said = site.do(*command, code=2).err
+        assert "damaged" in said, command
+        assert "restore" in said, command
+        assert len(said.splitlines()) == 1, command

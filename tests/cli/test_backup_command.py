@@ -46,4 +46,7 @@ def test_a_running_gateway_is_not_robbed_of_its_ledger(site: Site) -> None:
     site.apply()
     site.do("backup", "copy.sqlite")
     with hold(site.folder / "var"):
-        assert "another gateway runs" in site.do("restore", "copy.sqlite", code=1).err
+        said = site.do("restore", "copy.sqlite", code=1).err
+        assert "another gateway runs" in said
+        assert "stop it first" in said
+        assert "stop it first" in site.do("import", site.recording("r.csv", steady([1])), code=1).err

@@ -317,3 +317,50 @@ def test_a_certificate_whose_rows_contradict_each_other_is_never_half_applied(si
     site.write("twice.yaml", CERTIFICATES.replace("kind: calibration", "kind: calibration, kind: verification"))
     site.do("apply", "twice.yaml", "--keep-going", code=1)
     assert [c["id"] for c in certificates(site)] == ["b"]
+
+
+ONE_CONDITION = "{id: c, device: scale-07, channel: mass, performed_at: 2026-03-02, points: [%s, %s]}"
+
+
+@pytest.mark.parametrize(
+    ("second", "wanted"),
+    [
+        ("{x: 5 kg, error: 2 g, U: 1 g, k: 2}", "points[1].x: is the x of points[0] again"),
+        ("{x: 5000 g, error: 2 g, U: 1 g, k: 2}", "points[1].x: is the x of points[0] again"),
+        ("{error: 2 g, U: 1 g, k: 2}", "points[1].x: is missing; only a single point"),
+    ],
+)
+def test_what_apply_refuses_of_points_read_refuses_too(site: Site, second: str, wanted: str) -> None:
+    text = ONE_CONDITION % ("{x: 5 kg, error: 1 g, U: 1 g, k: 2}", second)
+    site.write("c.yaml", f"certificates: [{text}]")
+    assert wanted in site.do("certificates", "read", "c.yaml", code=1).err
+    assert wanted in site.do("apply", "devices.yaml", "c.yaml", code=2).err
+
+
+def test_a_dcc_may_say_what_no_baseline_can_be_and_that_is_told(site: Site) -> None:
+    site.apply()
+    loop = [replace(REFERENCE, alternatives=[("1000 5000 1000", r"\gram")]),
+            replace(ERROR, alternatives=[("0.4 1.2 0.5", r"\gram")])]  # fmt: skip
+    site.write("loop.xml", dcc(table=loop, number="loop"))
+    site.write(
+        "nan.xml", dcc(table=[REFERENCE, replace(ERROR, alternatives=[("NaN 1.2 2.0", r"\gram")])], number="nan")
+    )
+    for name, words in (("loop.xml", "1000 g is there again"), ("nan.xml", "NaN")):
+        read = site.do("certificates", "read", name, "--json")
+        assert words in read.err
+        assert read.err.count("\n") == 1
+        assert len(read.document()["points"]) == 3
+        site.do("apply", name, "--device", "scale-07", "--channel", "mass", code=2)
+
+
+def test_a_calibration_that_has_not_come_yet_is_refused(site: Site) -> None:
+    xml = dcc(begin="2099-01-01", end="2099-01-02", recalibration=None)
+    site.write("c.xml", xml)
+    site.write("c.yaml", "certificates: [{id: c, device: scale-07, performed_at: 2099-01-02}]")
+    line = xml[: xml.index("endPerformanceDate")].count("\n") + 1
+    refused = site.do("certificates", "read", "c.xml", code=1).err
+    assert refused.startswith(f"c.xml:{line}: ")
+    assert "endPerformanceDate: 2099-01-02 has not come yet" in refused
+    assert "has not come yet" in site.do("certificates", "read", "c.yaml", code=1).err
+    site.apply()
+    assert f"c.xml:{line}: " in site.do("apply", "c.xml", "--device", "scale-07", code=2).err

@@ -184,3 +184,9 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 @given(INSTANTS)
 def test_a_duration_survives_being_written(ns: int) -> None:
     assert parse_duration(format_duration(ns)) == ns
+
+
+@pytest.mark.parametrize("text", ["2026-13-01", "2026-02-30T08:00:00"])
+def test_a_day_there_is_not_is_told_before_its_zone(text: str) -> None:
+    with pytest.raises(ValueError, match=f"no day {text[:10]}"):
+        parse_rfc3339(text)

@@ -53,3 +53,9 @@ def test_after_an_adjustment_every_good_check_counts(tmp_path: Path) -> None:
     found = days(tmp_path, [0.007] * 3 + [0.007, 0.0, 0.0], SCALE + event)
     cleared = [a["time"] for a in found.alarms if a["kind"] == "mpe" and a["transition"] == "cleared"]
     assert cleared == ["2026-02-05T11:00:00Z"]
+
+
+def test_the_sentence_of_the_alarm_has_units(tmp_path: Path) -> None:
+    raised = days(tmp_path, [0.007] * 3).alarms[0]
+    assert raised["kind"] == "mpe"
+    assert "error 0.007 kg against MPE 0.005 kg, conforming" in raised["text"]

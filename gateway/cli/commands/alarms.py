@@ -40,13 +40,13 @@ def list_alarms(
     json: JsonFlag = False,
 ) -> None:
     """List open alarms, the gravest first."""
-    from gateway.app import open_ledger
+    from gateway.app import look_into_ledger
     from gateway.ledger import alarms
     from gateway.metrology.instants import format_instant
     from gateway.runtime.clock import now_ns
 
     at = now_ns()
-    with open_ledger(config) as ledger:
+    with look_into_ledger(config) as ledger:
         found = alarms.find(ledger.connection, only_open=not every, device=device)
     if json:
         write_json([_record(a, at) for a in found])

@@ -108,5 +108,6 @@ def _tell(applied: Applied, dry_run: bool) -> None:
         start = _from(since) or "the beginning"
         write(f"! {device} {channel}: {n} verdicts from {start} on are judged again")
     counts = Counter(c.action.value for c in applied.changes)
-    said = ", ".join(f"{n} {action}" for action, n in counts.items()) or "nothing"
+    nothing = "nothing: these files hold no devices, certificates or events"
+    said = ", ".join(f"{n} {action}" for action, n in counts.items()) or ("nothing" if applied.refused else nothing)
     note(f"{said}; nothing was applied (dry run)" if dry_run else said)

@@ -42,12 +42,12 @@ def list_certificates(
     json: JsonFlag = False,
 ) -> None:
     """List the certificates of the registry, the oldest first."""
-    from gateway.app import open_ledger, registry_of, rule_packs, settings_of
+    from gateway.app import look_into_ledger, registry_of, rule_packs, settings_of
     from gateway.metrology.instants import format_instant
     from gateway.registry.recalibrations import recalibrations
 
     settings = settings_of(config)
-    with open_ledger(config) as ledger:
+    with look_into_ledger(config) as ledger:
         registry = registry_of(ledger, settings, rule_packs(config, settings))
     to_previous = {(r.after.id, r.after.phase): _recalibration(r) for r in recalibrations(registry)}
     found = [
@@ -82,12 +82,12 @@ def compare(
     json: JsonFlag = False,
 ) -> None:
     """Compare each calibration as found with the one before as left: the drift between them, by En."""
-    from gateway.app import open_ledger, registry_of, rule_packs, settings_of
+    from gateway.app import look_into_ledger, registry_of, rule_packs, settings_of
     from gateway.errors import WrongUse
     from gateway.registry.recalibrations import recalibrations
 
     settings = settings_of(config)
-    with open_ledger(config) as ledger:
+    with look_into_ledger(config) as ledger:
         registry = registry_of(ledger, settings, rule_packs(config, settings))
     if device is not None and device not in registry.devices:
         raise WrongUse(f"no device {device}", remedy="see `metergate devices list`")
@@ -162,11 +162,12 @@ def read(
     from gateway.app import settings_of
     from gateway.errors import Mistakes
     from gateway.registry.reading_certificates import read_certificates
+    from gateway.runtime.clock import now_ns
 
     zone = settings_of(config).zone
     reading = _dcc_reading(file, trust, sign, column, config)
     try:
-        found = read_certificates(file, zone, reading)
+        found = read_certificates(file, zone, reading, now_ns())
     except Mistakes as error:
         error.exit_code = 1
         raise

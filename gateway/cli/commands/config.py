@@ -131,6 +131,7 @@ class _Checked:
         from gateway.registry.build import build
         from gateway.registry.files import read_registry, registry_files
         from gateway.registry.specs import Specs
+        from gateway.runtime.clock import now_ns
         from gateway.settings import Settings, config_folder
 
         wanted = paths or [p for p in [config_folder(config) / "devices"] if _holds_registry(p)]
@@ -140,7 +141,7 @@ class _Checked:
             self.mistakes += specs.mistakes
         else:
             zone = (settings or Settings()).zone
-            self._sound(lambda: build(specs, zone=zone, packs=packs))
+            self._sound(lambda: build(specs, zone=zone, packs=packs, now=now_ns()))
         return {
             "devices": len(specs.devices),
             "certificates": len(specs.certificates),

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _standing(config: Path | None) -> list[dict[str, object]]:
-    from gateway.app import open_ledger, registry_of, rule_packs, settings_of
+    from gateway.app import look_into_ledger, registry_of, rule_packs, settings_of
     from gateway.design import widen
     from gateway.due import read_intervals, suggested_due
     from gateway.ledger.alarms import open_alarms
@@ -35,7 +35,7 @@ def _standing(config: Path | None) -> list[dict[str, object]]:
     settings = settings_of(config)
     packs = rule_packs(config, settings)
     intervals = read_intervals(config_folder(config) / "rulepacks" / "intervals", settings.zone)
-    with open_ledger(config) as ledger:
+    with look_into_ledger(config) as ledger:
         registry = registry_of(ledger, settings, packs)
         plan = compile_plan(registry, packs, designed(ledger.connection), widen, settings.site)
         with ledger.transaction() as connection:

@@ -32,11 +32,11 @@ def list_entries(
     json: JsonFlag = False,
 ) -> None:
     """List the inbox, oldest first."""
-    from gateway.app import open_ledger
+    from gateway.app import look_into_ledger
     from gateway.ledger import quarantine
     from gateway.metrology.instants import format_instant
 
-    with open_ledger(config) as ledger:
+    with look_into_ledger(config) as ledger:
         found = quarantine.entries(ledger.connection, state=None if state == "all" else state, reason=reason)
     if json:
         write_json([_record(e) for e in found])
