@@ -17,7 +17,7 @@ from gateway.metrology.conformity import conformance_probability, decide, en_sco
 from gateway.metrology.decimals import exact_difference
 from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
 from gateway.pipeline.columns import Columns, Floats, Ints, boot_code, runs
-from gateway.pipeline.dependent import chart_again, in_sigma, spreads
+from gateway.pipeline.dependent import chart_pairs_again, in_sigma, limits_of_dependent
 from gateway.pipeline.forecasting import follow_trend, with_evidence
 from gateway.pipeline.groups import with_held_checks
 from gateway.pipeline.learning import Learned, settle_phase_one
@@ -201,10 +201,11 @@ def _chart(plan: Plan, checks: Checks, learned: Learned, verdicts: npt.NDArray[A
     history, last = run(
         plan.charts, learned.z[rows], checks.time[rows], counts, parameters, learned.unit_state.take(units)
     )
-    spread = spreads(plan, learned.rho[rows], channel)
-    if spread:
-        before = learned.unit_state.take(units)
-        chart_again(plan, spread, learned.z[rows], checks.time[rows], counts, parameters, before, history, last)
+    rho = learned.rho[rows]
+    dependent = bool(rho.any())
+    if dependent and "noise" in parameters:
+        z, time, before = learned.z[rows], checks.time[rows], learned.unit_state.take(units)
+        chart_pairs_again(plan.charts, rho, z, time, counts, parameters["noise"], before, history, last)
     for name in last.dtype.names or ():
         learned.unit_state[name][units] = last[name]
     provisional = learned.provisional[rows]
@@ -214,12 +215,12 @@ def _chart(plan: Plan, checks: Checks, learned: Learned, verdicts: npt.NDArray[A
         limit = np.where(provisional, plan.limit_provisional[d.name][epoch], plan.limit[d.name][epoch])
         recorded = {f: history[f"{d.name}_{f}"] for f in (*d.state, *d.times)}
         chosen = [p[channel] for p in plan.parameters[d.name]]
-        if d.name in spread:
-            limit = limit * spread[d.name].limit
+        if dependent:
+            limit = limits_of_dependent(d, limit, rho, chosen)
         with np.errstate(divide="ignore", invalid="ignore"):
             readout = d.read(recorded, learned.z[rows], chosen, limit)
-        if d.name in spread:
-            readout = in_sigma(d.name, readout, spread[d.name])
+        if dependent:
+            readout = in_sigma(d, readout, rho)
         for column, values in readout.columns.items():
             verdicts[f"{d.name}_{column}"][rows] = values
         readouts[d.name] = readout
