@@ -207,9 +207,10 @@ def _text(  # noqa: PLR0911  one line per kind reads best
     if kind is AlarmKind.GAP:
         return f"{place}: readings are missing before seq {e.get('seq')}"
     if kind is AlarmKind.MPE:
+        unit = e.get("error_unit", "")
         return (
-            f"{place}: error {_short(e.get('error'))} {e.get('error_unit', '')} against MPE "
-            f"{_short(e.get('mpe'))} {e.get('error_unit', '')}, conforming with probability {_short(e.get('p_conforming'))}"
+            f"{place}: error {_short(e.get('error'))} {unit} against MPE {_short(e.get('mpe'))} {unit}, "
+            f"conforming with probability {_short(e.get('p_conforming'))}"
         )
     if kind is AlarmKind.FORECAST:
         rate = _short(e.get("rate"))
