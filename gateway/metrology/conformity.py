@@ -107,7 +107,7 @@ def decide(
     Simple: conforming iff |E| ≤ MPE. Guarded: iff |E| ≤ MPE - U. Non-binary: conforming up to MPE - U, not conforming
     beyond MPE + U, undecided between: a conditional pass up to the MPE, else a conditional fail.
     """
-    simple, guarded, three = rule == Rule.SIMPLE, rule == Rule.GUARDED, rule == Rule.NON_BINARY
+    simple, guarded, three = rule == int(Rule.SIMPLE), rule == int(Rule.GUARDED), rule == int(Rule.NON_BINARY)
     needs_u = ~simple
     known = ~(np.isnan(error) | np.isnan(mpe) | (needs_u & np.isnan(U)))
     inside = within(error, mpe, indication, reference, relative)
@@ -119,11 +119,11 @@ def decide(
         perhaps = _at_most(error, mpe, -guard, indication, reference, relative)
     undecided = known & three & ~surely & perhaps
     conforming = known & np.where(simple, inside, surely)
-    out = np.full(len(error), Conformity.UNKNOWN, np.int8)
-    out[known] = Conformity.NOT_CONFORMING
-    out[conforming] = Conformity.CONFORMING
-    out[undecided] = Conformity.UNDECIDED
-    out[~(simple | guarded | three)] = Conformity.UNKNOWN
+    out = np.full(len(error), int(Conformity.UNKNOWN), np.int8)
+    out[known] = int(Conformity.NOT_CONFORMING)
+    out[conforming] = int(Conformity.CONFORMING)
+    out[undecided] = int(Conformity.UNDECIDED)
+    out[~(simple | guarded | three)] = int(Conformity.UNKNOWN)
     return Decided(conformity=out, conditional_pass=undecided & inside, conditional_fail=undecided & ~inside)
 
 

@@ -130,13 +130,13 @@ def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: In
     mpe = _mpe(plan, c, row, epoch, reference, flow, current)
     mpe[zero_reference] = np.nan
     legal = plan.e_limits[epoch] >= 0
-    flags[legal & np.isnan(mpe) & ~zero_reference] |= Flag.MPE_UNKNOWN
-    flags[legal & plan.e_unverified[epoch]] |= Flag.RULE_PACK_UNVERIFIED
-    flags[np.isnan(reference_u)] |= Flag.REFERENCE_U_UNKNOWN
-    flags[zero_reference] |= Flag.ZERO_REFERENCE
-    flags[time >= plan.e_valid_to[epoch]] |= Flag.CERTIFICATE_EXPIRED
-    flags[c.stable[row] == 0] |= Flag.UNSTABLE
-    flags[c.clock[row]] |= Flag.CLOCK
+    flags[legal & np.isnan(mpe) & ~zero_reference] |= int(Flag.MPE_UNKNOWN)
+    flags[legal & plan.e_unverified[epoch]] |= int(Flag.RULE_PACK_UNVERIFIED)
+    flags[np.isnan(reference_u)] |= int(Flag.REFERENCE_U_UNKNOWN)
+    flags[zero_reference] |= int(Flag.ZERO_REFERENCE)
+    flags[time >= plan.e_valid_to[epoch]] |= int(Flag.CERTIFICATE_EXPIRED)
+    flags[c.stable[row] == 0] |= int(Flag.UNSTABLE)
+    flags[c.clock[row]] |= int(Flag.CLOCK)
     base = np.where(zero_reference, np.nan, base)
     return Checks(
         row=row,
@@ -175,7 +175,7 @@ def _reference_u(plan: Plan, c: Columns, row: Ints, reference: Floats, flags: In
         return out
     time = c.time[row[known]]
     epoch = epochs_of(plan, which[known], time)
-    flags[known[time >= plan.e_valid_to[epoch]]] |= Flag.STANDARD_EXPIRED
+    flags[known[time >= plan.e_valid_to[epoch]]] |= int(Flag.STANDARD_EXPIRED)
     for n in np.flatnonzero(np.isnan(out[known])).tolist():
         i = int(known[n])
         standard, size = int(which[i]), float(reference[i])
@@ -226,9 +226,9 @@ def _baseline(plan: Plan, c: Columns, row: Ints, epoch: Ints, x: Floats, flags: 
     base, base_u, base_k, _ = plan.curves.lookup(curve, x)
     bare = ~plan.e_certified[epoch]
     missing = ~bare & np.isnan(base)
-    flags[bare] |= Flag.NO_CERTIFICATE
-    flags[missing & np.isnan(x)] |= Flag.AXIS_MISSING
-    flags[missing & ~np.isnan(x)] |= Flag.OUTSIDE_BASELINE
+    flags[bare] |= int(Flag.NO_CERTIFICATE)
+    flags[missing & np.isnan(x)] |= int(Flag.AXIS_MISSING)
+    flags[missing & ~np.isnan(x)] |= int(Flag.OUTSIDE_BASELINE)
     return np.where(bare, 0.0, base), np.where(bare, np.nan, base_u), np.where(bare, np.nan, base_k)
 
 
@@ -270,7 +270,7 @@ def _zero_correction(
     zero = np.where(inside, indication[place], states["zero"][local])
     load = weighing & (reference != 0.0)
     near = load & (zero_time > time - ZERO_WINDOW_NS - 1)
-    flags[load & ~near] |= Flag.ZERO_UNCORRECTED
+    flags[load & ~near] |= int(Flag.ZERO_UNCORRECTED)
     moved = np.flatnonzero(near & (zero != 0.0))
     corrected = indication.copy()
     corrected[moved] = exact_difference(indication[moved], zero[moved])

@@ -88,11 +88,11 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
         z_rows = (groups.mean - unit_state["centre"][unit]) * np.sqrt(groups.size) / mine
     z = np.full(n, np.nan)
     z[rows] = np.where(ready & groups.last & (mine > 0.0), z_rows, np.nan)
-    checks.flags[rows[~ready]] |= Flag.LEARNING
+    checks.flags[rows[~ready]] |= int(Flag.LEARNING)
     young = before[unit] + position + 1 < PROVISIONAL_CHECKS
     provisional = np.zeros(n, np.bool_)
     provisional[rows] = ready & learned & young
-    checks.flags[provisional] |= Flag.PROVISIONAL
+    checks.flags[provisional] |= int(Flag.PROVISIONAL)
     learned_sigma = np.isnan(declared) & ~np.isnan(sigma)
     mode = np.zeros(n, np.int8)
     mode[rows] = np.where(ready, unit_state["mode"][unit], _early_mode(unit_state["mode"][unit]))
@@ -120,7 +120,7 @@ def _dependence(checks: Checks, rows: Ints, unit: Ints, unit_state: States, decl
     sigma = np.where(np.isnan(declared), unit_state["sigma"], declared)
     rho = np.zeros(len(checks))
     rho[rows[last]] = follow_dependence(unit_state, unit[last], groups.mean[last], sigma)
-    checks.flags[rho != 0.0] |= Flag.AUTOCORRELATED
+    checks.flags[rho != 0.0] |= int(Flag.AUTOCORRELATED)
     return rho
 
 
@@ -152,12 +152,12 @@ def _sigma_beside(
         if ready and state["chapter"] == chapter and state["sigma"] > 0.0:
             sigma[i] = max(float(state["sigma"]), float(checks.rounding[i]))
         else:
-            checks.flags[i] |= Flag.LEARNING
+            checks.flags[i] |= int(Flag.LEARNING)
 
 
 def _early_mode(mode: Ints) -> npt.NDArray[np.int8]:
     """While learning, the centre is known only where the registry or σ has already decided it."""
-    return np.where(mode == CenterMode.CERTIFICATE, mode, CenterMode.LEARNED).astype(np.int8)
+    return np.where(mode == int(CenterMode.CERTIFICATE), mode, int(CenterMode.LEARNED)).astype(np.int8)
 
 
 def _learn_units(
@@ -167,7 +167,7 @@ def _learn_units(
     settled_from = np.zeros(len(starts), np.int64)
     channel = checks.channel[rows[starts]] if len(starts) else np.zeros(0, np.int64)
     known = ~np.isnan(plan.sigma[channel]) | (unit_state["sigma"] > 0.0)
-    centred = (unit_state["mode"] == CenterMode.CERTIFICATE) | (unit_state["settled"] > 0)
+    centred = (unit_state["mode"] == int(CenterMode.CERTIFICATE)) | (unit_state["settled"] > 0)
     for u in np.flatnonzero(~(known & centred)).tolist():
         stretch = range(int(starts[u]), int(ends[u]))
         settled_from[u] = _learn_unit(plan, checks, rows, stretch, groups, bool(groups.held[u]), unit_state[u : u + 1])

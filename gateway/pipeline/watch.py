@@ -90,7 +90,7 @@ def watch_signal(plan: Plan, states: States, c: Columns, firsts: Ints, counts: I
         out_of_range=(c.value < plan.low[channel]) | (c.value > plan.high[channel]),
         went_back=went_back(plan, c, value_before, before),
         silence=np.where(elapsed > plan.timeout[channel], elapsed, 0),
-        missing=np.where(counted, seq - seq_before - 1, 0),
+        missing=np.where(counted, seq - seq_before - 1, c.missing),
         same_n=same_n,
         same_since=np.where(carried, states["same_since"][local], c.time[start]),
         boot=boot,
@@ -104,9 +104,9 @@ def _health_wanted(plan: Plan, c: Columns, signals: Signals) -> dict[AlarmKind, 
     stuck_n, stuck_ns = plan.stuck_n[channel], plan.stuck_ns[channel]
     stuck = (signals.same_n >= stuck_n) | ((stuck_ns != FOREVER) & (c.time - signals.same_since >= stuck_ns))
     return {
-        AlarmKind.STUCK: np.where(stuck, Severity.WARNING, 0).astype(np.int8),
-        AlarmKind.RANGE: np.where(signals.out_of_range | signals.went_back, Severity.WARNING, 0).astype(np.int8),
-        AlarmKind.GAP: np.where(signals.missing > 0, Severity.WARNING, 0).astype(np.int8),
+        AlarmKind.STUCK: np.where(stuck, int(Severity.WARNING), 0).astype(np.int8),
+        AlarmKind.RANGE: np.where(signals.out_of_range | signals.went_back, int(Severity.WARNING), 0).astype(np.int8),
+        AlarmKind.GAP: np.where(signals.missing > 0, int(Severity.WARNING), 0).astype(np.int8),
     }
 
 
@@ -266,4 +266,4 @@ def silent_since(plan: Plan, states: States, at: int) -> Ints:
 
 def hold_unless_calm(signal: Bools, near: Bools, severity: Severity) -> Wanted:
     """Return `severity` on a signal, HOLD while near the limit, else calm."""
-    return np.where(signal, severity, np.where(near, HOLD, 0)).astype(np.int8)
+    return np.where(signal, int(severity), np.where(near, HOLD, 0)).astype(np.int8)
