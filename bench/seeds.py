@@ -17,11 +17,11 @@ from collectors.profiles import read_profiles
 from collectors.simulator.centre import Centre
 from collectors.topics import Router
 from gateway.app import rule_packs
+from gateway.demonstration import BUDGET, judge_outcome
 from gateway.design import design_site, fleet, widen
 from gateway.pipeline.plan import NEVER, compile_plan
 from gateway.registry.build import build
 from gateway.registry.texts import parse_registry
-from gateway.runtime.demo import BUDGET, judge_outcome
 from gateway.runtime.recorded import replay
 from gateway.settings import Settings
 

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.alarms.conditions import Severity
+from gateway.demonstration import DemoView
 from gateway.metrology.instants import format_instant
 from gateway.pipeline.standing import device_drift, last_channel
-from gateway.runtime.demo import DemoView
 from gateway.runtime.ingest import Done, Ingest
 
 __all__ = ["LiveView"]

@@ -71,7 +71,7 @@ def test_tokens_are_never_shown(tmp_path: Path) -> None:
 
 def test_a_gateway_without_influxdb_loads_none_of_it() -> None:
     script = (
-        "import sys, gateway.runtime.gateway, gateway.cli.commands.influx\n"
+        "import sys, gateway.running, gateway.cli.commands.influx\n"
         "print(sorted({'influxdb_client', 'aiohttp', 'reactivex', 'scipy', 'pandas'} & sys.modules.keys()))"
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ import typer
 from gateway.cli.console import JsonFlag, note, write, write_json, write_table
 
 if TYPE_CHECKING:
-    from gateway.runtime.demo import Outcome
+    from gateway.demonstration import Outcome
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def demo(
     import tempfile
     from pathlib import Path
 
-    from gateway.runtime.demo import Demo, DemoView
+    from gateway.demonstration import Demo, DemoView
 
     live = sys.stderr.isatty() and not headless and not json
     with tempfile.TemporaryDirectory(prefix="metergate-demo-") as folder:

@@ -17,7 +17,7 @@ def run(config: ConfigOption = None) -> None:
     import asyncio
     import logging
 
-    from gateway.runtime.gateway import run_gateway
+    from gateway.running import run_gateway
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
     asyncio.run(run_gateway(config))

@@ -10,7 +10,7 @@ import pytest
 
 from collectors.simulator.faults import KINDS
 from gateway.cli import main
-from gateway.runtime.demo import Demo, frames
+from gateway.demonstration import Demo, frames
 
 
 @pytest.mark.filterwarnings("ignore")
