@@ -208,7 +208,7 @@ def apply_specs(
     for device, channel, since, chosen in added:
         limits.setdefault((device, channel), []).append((since, chosen))
     plan = compile_plan(registry, packs, limits, widen, settings.site)
-    superseded = _superseded(ledger, plan)
+    superseded = _superseded(ledger, plan, _new_certificates(registry, changes))
     documents = [(kind_of(c.spec), c.id, dump(c.spec)) for c in changes if c.action in {Action.ADDED, Action.CHANGED}]
     if dry_run or not (documents or added):
         return Applied(changes=changes, superseded=superseded)
@@ -219,21 +219,50 @@ def apply_specs(
     return Applied(changes=changes, superseded=superseded, amended=_rejudge_alone(settings, ledger, plan, now))
 
 
-def _superseded(ledger: Ledger, plan: Plan) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return per (device, channel) from when its verdicts are judged otherwise by this plan, and how many there are."""
+def _new_certificates(registry: Registry, changes: Sequence[Change]) -> dict[int, frozenset[str]]:
+    """Return which devices have a certificate that is added, by when it was performed (ns)."""
+    from gateway.registry.canonical import Action
+    from gateway.registry.specs import CertificateSpec
+
+    added = {
+        (c.spec.id, c.spec.phase) for c in changes if c.action is Action.ADDED and isinstance(c.spec, CertificateSpec)
+    }
+    found: dict[int, frozenset[str]] = {}
+    for c in registry.certificates:
+        if (c.id, c.phase) in added:
+            found[c.performed_at] = found.get(c.performed_at, frozenset()) | {c.device}
+    return found
+
+
+def _superseded(
+    ledger: Ledger, plan: Plan, certified: Mapping[int, frozenset[str]]
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return per (device, channel) from when its verdicts are judged otherwise by this plan, and how many there are.
+
+    `certified`: which devices have new certificates from when (ns) on. Where they are those of standards that are not
+    the channel's own, the verdicts are those of readings that name one of them.
+    """
+    import json
+
     from gateway.pipeline.plan import changed_from
 
     rows = ledger.connection.execute(
         "SELECT c.device, c.channel, c.id, s.fingerprint FROM state s JOIN channel c ON c.id = s.channel"
     ).fetchall()
+    standards = frozenset[str]().union(*certified.values())
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for device, channel, number, fingerprint in rows:
         index = plan.index.get((device, channel))
-        since = None if index is None else changed_from(fingerprint, plan.fingerprints[index])
+        if index is None:
+            continue
+        since = changed_from(fingerprint, plan.fingerprints[index])
         if since is None:
             continue
+        own = since not in certified or bool(standards & {device, plan.facts[index].standard})
         count = ledger.connection.execute(
-            "SELECT COUNT(*) FROM reading WHERE channel = ? AND time >= ? AND verdict IS NOT NULL", (number, since)
+            """SELECT COUNT(*) FROM reading WHERE channel = ? AND time >= ? AND verdict IS NOT NULL
+               AND (? OR standard IN (SELECT value FROM json_each(?)))""",
+            (number, since, own, json.dumps(sorted(standards))),
         ).fetchone()[0]
         if count:
             found[device, channel] = (since, int(count))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from gateway.metrology.limits import Limits
 from gateway.metrology.registers import turn_of
 from gateway.metrology.rulepacks import RulePack, RulePacks
 from gateway.pipeline.columns import Floats, Ints, boot_code
+from gateway.pipeline.fingerprints import NEVER, KeyOf, changed_from, fingerprints
 from gateway.pipeline.registers import exchanges
 from gateway.registry.model import (
     Axis,
@@ -44,7 +44,6 @@ __all__ = [
     "compile_plan", "phase_one_points",
 ]  # fmt: skip
 
-NEVER = -(2**63)
 FOREVER = 2**63 - 1
 
 Widen = Callable[[Detector, float, Mapping[str, float], int], float]
@@ -245,57 +244,12 @@ def _epochs(
     return epochs
 
 
-def _fingerprint(
-    device: Device, channel: Channel, epochs: Sequence[Epoch], standard: Sequence[Epoch], key_of: KeyOf
-) -> str:
-    """Return hashes of everything a verdict of this channel depends on: what holds always, then epoch by epoch.
-
-    The certificates of the channel's standard are part of it: they give the uncertainty of references without one.
-    """
-    parts = [_hash(repr(channel), device.kind, device.decision)]
-    theirs = [e for n, e in enumerate(standard) if n == 0 or _certified(e) != _certified(standard[n - 1])]
-    for start in sorted({e.start for e in (*epochs, *theirs)}):
-        e = [own for own in epochs if own.start <= start][-1]
-        pack, limits = e.pack and e.pack.reference, e.limits and key_of(e.limits)
-        said = repr((e.segment, e.certificate, e.valid_to, pack, limits, e.settings))
-        by = [_certified(other) for other in theirs if other.start <= start][-1:]
-        parts.append(f"{start}:" + _hash(said, *(repr(c) for c in by)))
-    return " ".join(parts)
-
-
-def _certified(epoch: Epoch) -> tuple[Certificate | None, int | None]:
-    return epoch.certificate, epoch.valid_to
-
-
-def _hash(*texts: str) -> str:
-    return blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()
-
-
-def changed_from(before: str, after: str) -> int | None:
-    """Return from when (ns) two fingerprints judge otherwise; None if they do not.
-
-    >>> changed_from("a -5:x 10:y", "a -5:x 10:y 20:z"), changed_from("a -5:x", "a -5:x")
-    (20, None)
-    >>> changed_from("a", "b") == NEVER
-    True
-    """
-    old, new = before.split(), after.split()
-    if old[:1] != new[:1]:
-        return NEVER
-    for a, b in zip_longest(old[1:], new[1:]):
-        if a != b:
-            return min(int(part.split(":")[0]) for part in (a, b) if part is not None)
-    return None
-
-
 def _settings_id(chosen: Mapping[str, Mapping[str, float]], channel: Channel) -> str:
     text = repr(sorted((k, sorted(v.items())) for k, v in chosen.items()))
     text += repr((channel.sigma, channel.resolution, channel.center, channel.learn, channel.subgroup_n))
     text += "" if channel.subgroup_ns is None else repr(channel.subgroup_ns)
     return blake2b(text.encode(), digest_size=6).hexdigest()
 
-
-KeyOf = Callable[[Limits], str]
 
 LimitsOf = Callable[[RulePack, Device, Channel, bool], Limits | None]
 """(pack, device, channel, in service) -> the limits of that channel."""
@@ -357,9 +311,6 @@ def compile_plan(
     channel_of = [c for (_, c), es in zip(rows, all_epochs, strict=True) for _ in es]
     chosen = [es[0].charts for es in all_epochs]
     counts = np.array([len(es) for es in all_epochs], np.int64)
-    of: dict[tuple[str | None, str], list[Epoch]] = {
-        (d.id, c.name): es for (d, c), es in zip(rows, all_epochs, strict=True)
-    }
     key_of = _remembered_keys()
     limits, e_limits = _unique_limits(epochs, key_of)
     curves, e_curve, conditions = _flat_curves(epochs)
@@ -431,10 +382,7 @@ def compile_plan(
         limits=limits,
         curves=curves,
         conditions=conditions,
-        fingerprints=tuple(
-            _fingerprint(d, c, es, of.get((c.standard, c.name), ()), key_of)
-            for (d, c), es in zip(rows, all_epochs, strict=True)
-        ),
+        fingerprints=fingerprints(rows, all_epochs, key_of),
     )
 
 

@@ -235,6 +235,12 @@ certificates:
 """
 
 
+DEVICE_T = """\
+  - {id: t, kind: weighing, rule_pack: oiml-r76, parameters: {class: III, max: 15 kg, e: 5 g, d: 5 g},
+     channels: {mass: {unit: kg, sigma: 1.6 g}}}
+"""
+
+
 def without_u(time: str, value: float, reference: float, seq: int) -> dict[str, object]:
     return {"time": time, "device": "s", "channel": "mass", "value": value, "unit": "kg", "reference": reference,
             "seq": seq, "boot": "b"}  # fmt: skip
@@ -253,6 +259,23 @@ def test_a_new_certificate_of_a_standard_supersedes_what_was_judged_with_it(site
     site.write("later.yaml", later.replace("U: 0.1 g", "U: 4 g"))
     said = site.do("apply", "later.yaml").out
     assert "s mass: 3 verdicts from 2026-03-31T17:00:00Z on are judged again" in said
+    found = verify(site)
+    assert found["sound"]
+    assert found["superseded"] == 3
+
+
+def test_a_standard_that_only_readings_name_supersedes_what_was_judged_with_it(site: Site) -> None:
+    scales = STANDARD.replace(", standard: std}}}", "}}}").replace("certificates:", DEVICE_T + "certificates:")
+    site.write("standard.yaml", scales)
+    site.do("apply", "standard.yaml")
+    rows = [without_u(f"2026-0{m}-15T08:00:00Z", 5.005, 5, m) for m in range(1, 7)]
+    imported(site, "r.ndjson", *rows[:5], *({**r, "standard": "std", "seq": 20 + n} for n, r in enumerate(rows)))
+    imported(site, "t.ndjson", *({**r, "device": "t"} for r in rows))
+    later = STANDARD[STANDARD.index("certificates") :].replace("c1", "c2").replace("-01-01", "-04-01")
+    site.write("later.yaml", later.replace("U: 0.1 g", "U: 4 g"))
+    shown = site.do("apply", "later.yaml", "--dry-run", "--json").document()["superseded"]
+    assert shown == [{"device": "s", "channel": "mass", "from": "2026-03-31T17:00:00Z", "verdicts": 3}]
+    assert site.do("apply", "later.yaml", "--json").document()["superseded"] == shown
     found = verify(site)
     assert found["sound"]
     assert found["superseded"] == 3
