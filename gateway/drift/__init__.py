@@ -9,7 +9,7 @@ never resets a chart. `read` turns recorded states into statistics and limits, c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,12 +32,14 @@ class Where(Protocol):
 class Readout:
     """What a chart says at each check: signed statistic (one column or two), limit, signal; columns by contract name.
 
-    `nearness` is |statistic| / limit, for hysteresis; 1 is the limit.
+    `nearness` is |statistic| / limit, for hysteresis; 1 is the limit. `causes`, for a chart of several rules, holds the
+    bits of those that signal, named by the detector's `causes`.
     """
 
     columns: Mapping[str, Any]
     signal: npt.NDArray[np.bool_]
     nearness: Floats
+    causes: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,8 @@ class Detector:
     `parameters` names all parameters in contract order with their textbook value; `limit` is the one that a
     false-alarm budget sets. `state` are float64 columns, `times` int64 columns (ns), advanced in that order.
     `advance(where, z, time, parameters, state) -> state`, parameters without the limit.
+    `options` are parameters that do nothing at the value given here; their columns follow those of `parameters`, and
+    are left out together where no channel uses one. With `bare`, a chart remembers nothing without them.
     `read(state columns, z, parameters, limit) -> Readout`.
     `kind` is the alarm this chart speaks for: "drift", or "noisy" for a chart of the spread.
     """
@@ -59,3 +63,6 @@ class Detector:
     advance: Callable[[Where, Any, Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]
     read: Callable[[Mapping[str, Any], Floats, Sequence[Floats], Floats], Readout]
     kind: str = "drift"
+    options: Mapping[str, float] = field(default_factory=dict)
+    bare: bool = False
+    causes: tuple[str, ...] = ()

@@ -219,7 +219,16 @@ def _text(  # noqa: PLR0911  one line per kind reads best
         return f"{place}: differs from its certificate ({kind})"
     what = "spread" if kind is AlarmKind.NOISY else "error"
     since = f", since about {e['onset']}, size {_short(e.get('size'))} sigma" if e.get("onset") else ""
-    return f"{place}: {what} has changed: {e['chart']} {_short(e['statistic'])} beyond {_short(e['limit'])}{since}"
+    return f"{place}: {what} has changed: {e['chart']} {_beyond(e)}{since}"
+
+
+def _beyond(e: Mapping[str, object]) -> str:
+    """Return how a chart signals: its statistic beyond the limit, or the rules of a Shewhart chart within it."""
+    statistic, limit, rules = e["statistic"], e["limit"], e.get("rules")
+    inside = isinstance(statistic, float) and isinstance(limit, float) and abs(statistic) <= limit
+    if inside and isinstance(rules, list):
+        return f"{_short(statistic)} by rule {' and '.join(map(str, rules))}"
+    return f"{_short(statistic)} beyond {_short(limit)}"
 
 
 def _short(value: object) -> str:

@@ -15,6 +15,7 @@ from gateway.drift import Readout
 from gateway.drift.charts import detectors, run
 from gateway.metrology.conformity import conformance_probability, decide, en_score, expanded_uncertainty, within
 from gateway.metrology.decimals import exact_difference
+from gateway.pipeline.causes import with_causes
 from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
 from gateway.pipeline.columns import Columns, Floats, Ints, boot_code, runs
 from gateway.pipeline.dependent import chart_pairs_again, in_sigma, limits_of_dependent
@@ -128,7 +129,10 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     _remember_checks(plan, after, columns, checks, verdicts, major, nearness, fit)
     return Judgement(
         channels=channels, states=after, verdicts=verdicts.compress(real), check_row=checks.row[real],
-        out_of_range=signals.out_of_range, changes=with_evidence(plan, changes, checks, followed),
+        out_of_range=signals.out_of_range,
+        changes=with_causes(
+            plan, with_evidence(plan, changes, checks, followed), checks, np.flatnonzero(verdicts["charted"]), readouts
+        ),
     )  # fmt: skip
 
 

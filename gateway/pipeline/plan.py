@@ -358,14 +358,7 @@ def compile_plan(
         retired=np.array([_retired(d, registry.events) for d, _ in rows], np.int64),
         standard=np.array([index.get((c.standard or "", c.name), -1) for _, c in rows], np.int64),
         standard_code=np.array([boot_code(c.standard) for _, c in rows], np.int64),
-        parameters={
-            d.name: tuple(
-                np.array([s.get(d.name, d.parameters)[p] if d.name in s else v for s in chosen], np.float64)
-                for p, v in d.parameters.items()
-                if p != d.limit
-            )
-            for d in charts
-        },
+        parameters={d.name: _parameter_columns(d, chosen) for d in charts},
         limit={d.name: np.array([_limit(e.charts, d) for e in epochs], np.float64) for d in charts},
         limit_provisional=provisional,
         epochs=tuple(epochs),
@@ -384,6 +377,17 @@ def compile_plan(
         conditions=conditions,
         fingerprints=fingerprints(rows, all_epochs, key_of),
     )
+
+
+def _parameter_columns(
+    detector: Detector, chosen: Sequence[Mapping[str, Mapping[str, float]]]
+) -> tuple[Floats, ...]:
+    """Return the parameters of one chart, all but the limit, then its options where any channel uses one."""
+    own = [s.get(detector.name, detector.parameters) for s in chosen]
+    wanted = {p: v for p, v in detector.parameters.items() if p != detector.limit}
+    if any(option in settings for settings in own for option in detector.options):
+        wanted |= detector.options
+    return tuple(np.array([s.get(p, v) for s in own], np.float64) for p, v in wanted.items())
 
 
 def _by_device(rows: Sequence[tuple[Device, Channel]]) -> dict[str, tuple[int, ...]]:

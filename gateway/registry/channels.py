@@ -143,7 +143,16 @@ class _Channel:
             return None
         path: Path = ("channels", self.name, "drift") if own is not None else ("drift",)
         self.mistakes += [self.entry.mistake((*path, *place), message) for place, message in _chart_mistakes(given)]
-        return {chart: {name: float(value) for name, value in values.items()} for chart, values in given.items()}
+        return {chart: {name: _number(value) for name, value in values.items()} for chart, values in given.items()}
+
+
+def _number(value: Decimal | tuple[str, ...]) -> float:
+    """Return a parameter as charts take it, names of rules as the sum of their bits (0 where there is a mistake)."""
+    from gateway.drift.supplementary import RULES, rules_code
+
+    if not isinstance(value, tuple):
+        return float(value)
+    return float(rules_code(set(value) & set(RULES)))
 
 
 def _chart_mistakes(given: Drift) -> list[tuple[Path, str]]:
@@ -159,10 +168,38 @@ def _chart_mistakes(given: Drift) -> list[tuple[Path, str]]:
             found.append(((name,), f"unknown chart; known are {', '.join(charts)}"))
             continue
         for parameter, value in values.items():
-            if parameter not in charts[name].parameters:
-                known = ", ".join(charts[name].parameters)
-                found.append(((name, parameter), f"unknown key; {name} has {known}"))
+            known = (*charts[name].parameters, *charts[name].options)
+            if parameter not in known:
+                found.append(((name, parameter), f"unknown key; {name} has {', '.join(known)}"))
+            elif parameter == "rules" or isinstance(value, tuple):
+                found += [((name, parameter), message) for message in _rule_mistakes(parameter, value)]
             elif value <= 0 or (parameter == "lambda" and value > 1):
                 wanted = "above 0 and at most 1" if parameter == "lambda" else "above 0"
                 found.append(((name, parameter), f"must be {wanted}"))
-    return found
+    return found + _head_start_mistakes(given)
+
+
+def _rule_mistakes(parameter: str, value: Decimal | tuple[str, ...]) -> list[str]:
+    """Return what is wrong with a list of supplementary rules, or with a list where none belongs."""
+    from gateway.drift.supplementary import RULES
+
+    if parameter != "rules":
+        return ["must be a number"]
+    if not isinstance(value, tuple) or not value:
+        return [f"must be a list of {', '.join(RULES)}"]
+    unknown = [name for name in value if name not in RULES]
+    if unknown:
+        return [f"unknown rule {unknown[0]!r}; known are {', '.join(RULES)}"]
+    return ["names a rule twice"] if len(set(value)) < len(value) else []
+
+
+def _head_start_mistakes(given: Drift) -> list[tuple[Path, str]]:
+    """Return whether a head start is too large: beyond h/2 + k both sides could signal together."""
+    from gateway.drift.cusum import DETECTOR
+
+    settings = given.get("cusum", {})
+    numbers = {n: float(v) for n, v in settings.items() if not isinstance(v, tuple)}
+    k, h = (numbers.get(n, DETECTOR.parameters[n]) for n in ("k", "h"))
+    if numbers.get("head_start", 0.0) <= h / 2.0 + k:
+        return []
+    return [(("cusum", "head_start"), f"must be at most h/2 + k = {h / 2.0 + k:g}")]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, model_validator
 
 from gateway.errors import Mistake
 from gateway.metrology.units import Quantity
@@ -23,12 +24,14 @@ from gateway.registry.fields import (
     Label,
     Moment,
     NotNegative,
-    Number,
     Positive,
     PowerFactor,
     Qty,
     RunLength,
     Text,
+    decimal,
+    decimal_text,
+    readable,
 )  # fmt: skip
 from gateway.registry.model import Axis, Center, ChannelType, Decision, ErrorKind, EventKind, Kind, Phase
 from gateway.registry.validation import Written
@@ -50,7 +53,20 @@ def _present_or_empty(value: Any) -> Any:
     return {} if value is None else _present(value)
 
 
-Drift = dict[Ident, Annotated[dict[Text, Number], BeforeValidator(_present_or_empty)]]
+def _chart_value(value: Any) -> Decimal | tuple[str, ...]:
+    if isinstance(value, list | tuple):
+        return tuple(readable(name) for name in value)
+    return value if isinstance(value, Decimal) else decimal(readable(value))
+
+
+def _chart_value_text(value: Decimal | tuple[str, ...]) -> str | list[str]:
+    return list(value) if isinstance(value, tuple) else decimal_text(value)
+
+
+ChartValue = Annotated[Decimal | tuple[str, ...], PlainValidator(_chart_value), PlainSerializer(_chart_value_text)]
+"""A number, or a list of names."""
+
+Drift = dict[Ident, Annotated[dict[Text, ChartValue], BeforeValidator(_present_or_empty)]]
 """Chart -> its parameters."""
 
 

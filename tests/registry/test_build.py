@@ -137,7 +137,7 @@ def channel_mistakes(channel: str, *, kind: str = "weighing", name: str = "mass"
         ("unit: kg, drift: {cusum: {k: 0}}", "drift.cusum.k: must be above 0"),
         ("unit: kg, drift: {ewma: {lambda: 1.5}}", "drift.ewma.lambda: must be above 0 and at most 1"),
         ("unit: kg, drift: {trend: {}}", "drift.trend: unknown chart; known are cusum, ewma, shewhart"),
-        ("unit: kg, drift: {shewhart: {h: 5}}", "drift.shewhart.h: unknown key; shewhart has L"),
+        ("unit: kg, drift: {shewhart: {h: 5}}", "drift.shewhart.h: unknown key; shewhart has L, rules"),
     ],
 )
 def test_a_channel_that_contradicts_itself_is_refused(channel: str, wanted: str) -> None:

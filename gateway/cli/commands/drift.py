@@ -52,13 +52,17 @@ class _Question:
     shift: float | None
     drift: float | None
     drift_from: int
+    rules: int = 0
 
     def answer(self) -> tuple[float, str]:
         """Return the run length and how it was computed."""
         from gateway.drift.runlength import LimitShape, Sided, cusum_arl, ewma_arl, shewhart_arl
+        from gateway.drift.supplementary import rules_arl
 
         sided, limits = Sided(self.sided), LimitShape(self.limits)
         shift, drift = self.shift or 0.0, self.drift or 0.0
+        if self.rules:
+            return rules_arl(self.own["L"], self.rules, shift), "Markov chain"
         if self.chart == "shewhart":
             length = shewhart_arl(self.own["L"], shift, sided, drift=drift, drift_from=self.drift_from)
             return length, "sum of survival probabilities" if drift else "closed form"
@@ -74,7 +78,9 @@ class _Question:
         return length, "density propagation" if carried else "integral equation"
 
     def settings(self) -> dict[str, Any]:
-        """Return all settings by name; those without a meaning here are null."""
+        """Return all settings by name; those without a meaning here are null, rules are named where there are any."""
+        from gateway.drift.supplementary import rules_of
+
         return {
             "chart": self.chart,
             **{name: self.own.get(name) for name in ("lambda", "L", "k", "h")},
@@ -84,6 +90,7 @@ class _Question:
             "shift": self.shift,
             "drift": self.drift,
             "drift_from": None if self.drift is None else self.drift_from,
+            **({"rules": list(rules_of(self.rules))} if self.rules else {}),
         }
 
 
@@ -106,6 +113,12 @@ def _own_settings(chart: str, given: dict[str, float | None]) -> dict[str, float
     return own
 
 
+def _rules(text: str | None) -> int:
+    from gateway.drift.supplementary import rules_code
+
+    return 0 if text is None else rules_code(name.strip() for name in text.split(","))
+
+
 def arl(
     chart: Annotated[str, typer.Option("--chart", help="shewhart, ewma or cusum.")],
     lam: Annotated[float | None, typer.Option("--lambda", help="Weight of the newest check (ewma).")] = None,
@@ -126,6 +139,9 @@ def arl(
     drift_from: Annotated[
         int | None, typer.Option("--drift-from", help="0: the i-th check has drift·(i-1); 1 (default): drift·i.")
     ] = None,
+    rules: Annotated[
+        str | None, typer.Option("--rules", help="Supplementary rules, such as 2of3,4of5,8run (shewhart).")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Answer the mean number of checks until a chart signals (zero state); without a change, the in-control one."""
@@ -136,8 +152,11 @@ def arl(
         raise WrongUse("--drift-from means nothing without --drift", remedy="give --drift as well")
     if headstart != 0.0 and chart != "cusum":
         raise WrongUse(f"a {chart} chart has no --headstart", remedy="leave it out")
+    if rules is not None and (chart != "shewhart" or sided != "two" or drift is not None):
+        raise WrongUse("--rules are those of a two-sided shewhart chart after a step", remedy="leave the others out")
     question = _Question(
         chart=chart,
+        rules=_rules(rules),
         own=_own_settings(chart, {"lambda": lam, "L": L, "k": k, "h": h}),
         headstart=headstart,
         sided=_one_of("sided", sided, ("two", "one")),
