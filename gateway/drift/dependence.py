@@ -48,23 +48,16 @@ BEYOND, ENDS = 1.166, 2.2
 
 LEAST_K, ACCURATE = 1e-3, 1e-12
 
-_LAGS = 3
+_LAGS, _SUMS, _LARGEST = 3, 5, 2
 
 DEPENDENCE = np.dtype(
     [
         ("rho", np.float64),  # as tested at the last look; 0: independent
         ("rho_n", np.int64),  # values so far, up to the last look
         ("rho_first", np.float64),
-        ("rho_1", np.float64),  # the last value, less the first, and the two before it
-        ("rho_2", np.float64),
-        ("rho_3", np.float64),
-        ("rho_sum", np.float64),  # Σy, Σy², Σiy of values less the first
-        ("rho_squares", np.float64),
-        ("rho_ramp", np.float64),
-        ("rho_steps", np.float64),  # Σ(y_i - y_{i-1})², Σ(y_i - y_{i-2})², and the largest of each
-        ("rho_strides", np.float64),
-        ("rho_step", np.float64),
-        ("rho_stride", np.float64),
+        ("rho_last", np.float64, (_LAGS,)),  # the last three values less the first, the newest last
+        ("rho_sums", np.float64, (_SUMS,)),  # of these: Σy, Σy², Σiy, Σ(y_i - y_{i-1})², Σ(y_i - y_{i-2})²
+        ("rho_largest", np.float64, (_LARGEST,)),  # what the largest jump adds to the last two sums
     ]
 )
 """What is kept of a chapter's values, in a channel's state."""
@@ -79,98 +72,107 @@ def follow_dependence(state: npt.NDArray[Any], unit: Ints, value: Floats, sigma:
     """
     rho: Floats = state["rho"][unit]
     taken = state["rho_n"].copy()
-    counts = np.bincount(unit, minlength=len(state))
-    if not ((taken < LOOKS[-1]) & (counts > 0)).any():
+    if not len(unit) or int(taken.min()) >= LOOKS[-1]:
         return rho
-    starts = np.cumsum(counts) - counts
-    place = taken[unit] + np.arange(len(unit)) - starts[unit]
-    series = _Series.of(state, unit, value, counts, starts, taken)
-    stage = np.searchsorted(LOOKS, place, side="right")
-    for which, look in enumerate(LOOKS):
-        rows = np.flatnonzero(stage == which)
-        if not len(rows):
-            continue
-        series.add(state, rows, place)
-        reached = (taken < look) & (taken + counts >= look)
-        if reached.any():
-            units = np.flatnonzero(reached)
-            last = series.extended[starts[units] + _LAGS * (units + 1) + look - 1 - taken[units]]
-            state["rho"][units] = _tested(look, state[units], last, sigma[units])
-            rho = np.where(reached[unit] & (place >= look), state["rho"][unit], rho)
-    state["rho_n"] = np.minimum(taken + counts, LOOKS[-1])
-    series.keep_last(state, starts + counts)
+    counts = np.bincount(unit, minlength=len(state))
+    place = np.arange(len(unit)) + (taken - np.cumsum(counts) + counts)[unit]
+    rows = np.flatnonzero(place < LOOKS[-1])
+    if not len(rows):
+        return rho
+    after = np.minimum(taken + counts, LOOKS[-1])
+    series = _Series.of(state, unit[rows], value[rows], place[rows], after - taken)
+    passed, passes = np.searchsorted(LOOKS, taken, side="right"), np.searchsorted(LOOKS, after, side="right")
+    if (passed == passes).all():
+        series.add(slice(None))
+    else:
+        stage = np.searchsorted(LOOKS, place[rows], side="right")
+        for which, look in enumerate(LOOKS):
+            series.add(stage == which)
+            reached = np.flatnonzero((passed <= which) & (passes > which))
+            if len(reached):
+                last = series.y[series.first[reached] + look - 1 - taken[reached]]
+                sums, largest = series.sums[reached], series.largest[reached]
+                state["rho"][reached] = _tested(look, sums, largest, last, sigma[reached])
+                now = np.zeros(len(state), np.bool_)
+                now[reached] = True
+                rho = np.where(now[unit] & (place >= look), state["rho"][unit], rho)
+    state["rho_n"], state["rho_last"] = after, series.last
+    state["rho_sums"], state["rho_largest"] = series.sums, series.largest
     return rho
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Series:
-    """Values less the first of their unit; each unit's are led by the three before them (`extended`)."""
+    """Values less the first of their unit (`y`, each unit's from `first` on), their terms, and the units' sums."""
 
-    extended: Floats
-    index: Ints
     unit: Ints
+    y: Floats
+    first: Ints
+    terms: Floats
+    steps: Floats
+    last: Floats
+    sums: Floats
+    largest: Floats
 
     @classmethod
-    def of(cls, state: npt.NDArray[Any], unit: Ints, value: Floats, counts: Ints, starts: Ints, taken: Ints) -> _Series:
-        new = (taken == 0) & (counts > 0)
-        state["rho_first"][new] = value[starts[new]]
+    def of(cls, state: npt.NDArray[Any], unit: Ints, value: Floats, place: Ints, new: Ints) -> _Series:
+        """Take `new` values of each unit, and change the first ones in `state`."""
+        first = np.cumsum(new) - new
+        fresh = np.flatnonzero((new > 0) & (state["rho_n"] == 0))
+        state["rho_first"][fresh] = value[first[fresh]]
+        heads = (first + _LAGS * np.arange(len(new)))[:, None] + np.arange(_LAGS)
         index = np.arange(len(unit)) + _LAGS * (unit + 1)
-        extended = np.empty(len(unit) + _LAGS * len(state))
-        extended[index] = value - state["rho_first"][unit]
-        for lag in range(1, _LAGS + 1):
-            extended[starts + _LAGS * (np.arange(len(state)) + 1) - lag] = state[f"rho_{lag}"]
-        return cls(extended=extended, index=index, unit=unit)
+        led = np.empty(len(unit) + _LAGS * len(new))
+        led[heads] = state["rho_last"]
+        led[index] = y = value - state["rho_first"][unit]
+        y_1, y_2 = led[index - 1], led[index - 2]
+        step, stride, before = (y - y_1) ** 2, (y - y_2) ** 2, (y_1 - led[index - _LAGS]) ** 2
+        if len(fresh):
+            stride[place < _LAGS - 1] = 0.0
+            before[place < _LAGS] = 0.0
+        return cls(
+            unit=unit, y=y, first=first, terms=np.array((y, y * y, place * y, step, stride)),
+            steps=np.array((step, stride + before)), last=led[heads + new[:, None]],
+            sums=state["rho_sums"].copy(), largest=state["rho_largest"].copy(),
+        )  # fmt: skip
 
-    def add(self, state: npt.NDArray[Any], rows: Ints, place: Ints) -> None:
+    def add(self, rows: slice | npt.NDArray[np.bool_]) -> None:
         """Add values to the sums of their units, in order."""
-        if not len(rows):
-            return
-        unit, index, i = self.unit[rows], self.index[rows], place[rows]
-        y, y_1, y_2, y_3 = (self.extended[index - lag] for lag in range(_LAGS + 1))
-        step = np.where(i >= 1, y - y_1, 0.0) ** 2
-        stride = np.where(i >= 2, y - y_2, 0.0) ** 2
-        before = np.where(i >= _LAGS, y_1 - y_3, 0.0) ** 2
-        for name, term in (
-            ("sum", y), ("squares", y * y), ("ramp", i * y), ("steps", step), ("strides", stride),
-        ):  # fmt: skip
-            np.add.at(state[f"rho_{name}"], unit, term)
-        np.maximum.at(state["rho_step"], unit, step)
-        np.maximum.at(state["rho_stride"], unit, stride + before)
-
-    def keep_last(self, state: npt.NDArray[Any], ends: Ints) -> None:
-        """Keep the last three values of each unit."""
-        after = ends + _LAGS * (np.arange(len(state)) + 1)
-        for lag in range(1, _LAGS + 1):
-            state[f"rho_{lag}"] = self.extended[after - lag]
+        unit = self.unit[rows]
+        index = unit * _SUMS + np.arange(_SUMS)[:, None]
+        np.add.at(self.sums.reshape(-1), index.reshape(-1), self.terms[:, rows].reshape(-1))
+        index = unit * _LARGEST + np.arange(_LARGEST)[:, None]
+        np.maximum.at(self.largest.reshape(-1), index.reshape(-1), self.steps[:, rows].reshape(-1))
 
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")
-def lag_one(n: int, sums: npt.NDArray[Any], last: Floats) -> tuple[Floats, Floats, Floats]:
+def lag_one(n: int, sums: Floats, largest: Floats, last: Floats) -> tuple[Floats, Floats, Floats]:
     """Return r₁ about a straight line, ρ as the differences show it, and their standard deviation over √2.
 
-    `sums` of n values, `last` the last one less the first. r₁ = Σe_i e_{i-1}/Σe_i² follows from the sums, since
-    Σ(e_i - e_{i-1})² = 2Σe² - e_1² - e_n² - 2Σe_i e_{i-1} and each e_i - e_{i-1} = y_i - y_{i-1} - slope.
+    `sums`, `largest` as in `DEPENDENCE`, of n values; `last` the last one less the first. r₁ = Σe_i e_{i-1}/Σe_i²
+    follows from the sums, since Σ(e_i - e_{i-1})² = 2Σe² - e_1² - e_n² - 2Σe_i e_{i-1} and each e_i - e_{i-1} =
+    y_i - y_{i-1} - slope.
     """
+    total, squares, ramp, steps, strides = sums.T
     middle, spread = (n - 1) / 2.0, n * (n * n - 1.0) / 12.0
-    slope = (sums["rho_ramp"] - middle * sums["rho_sum"]) / spread
-    mean = sums["rho_sum"] / n
-    left = sums["rho_squares"] - mean * sums["rho_sum"] - slope * slope * spread
+    slope = (ramp - middle * total) / spread
+    mean = total / n
+    left = squares - mean * total - slope * slope * spread
     begin = mean - slope * middle
     end = last - begin - slope * (n - 1)
-    steps = sums["rho_steps"] - 2.0 * slope * last + (n - 1) * slope * slope
-    r = 1.0 - (steps + begin * begin + end * end) / (2.0 * left)
-    near = (sums["rho_steps"] - sums["rho_step"]) / (n - 2)
-    far = (sums["rho_strides"] - sums["rho_stride"]) / (n - 4)
+    turns = steps - 2.0 * slope * last + (n - 1) * slope * slope
+    r = 1.0 - (turns + begin * begin + end * end) / (2.0 * left)
+    near, far = (steps - largest[:, 0]) / (n - 2), (strides - largest[:, 1]) / (n - 4)
     return r, far / near - 1.0, np.sqrt(np.maximum(near, 0.0) / 2.0)
 
 
 @np.errstate(invalid="ignore")
-def _tested(n: int, sums: npt.NDArray[Any], last: Floats, sigma: Floats) -> Floats:
+def _tested(n: int, sums: Floats, largest: Floats, last: Floats, sigma: Floats) -> Floats:
     """Return ρ where it is sure and large enough to matter, else 0.
 
     About a line r₁ falls short of ρ by (2 + 4ρ)/n (Kendall 1954); for independent values its variance is 1/n.
     """
-    r, shown, scatter = lag_one(n, sums, last)
+    r, shown, scatter = lag_one(n, sums, largest, last)
     rho = (n * r + 2.0) / (n - 4.0)
     sure = (np.abs(r + 2.0 / n) > SURE / np.sqrt(n)) & (np.abs(rho) > DEPENDENT)
     rho = np.clip(rho, -MOST, MOST)
