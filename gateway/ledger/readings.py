@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.pipeline.columns import Columns, Ints
+from gateway.pipeline.counting import Numbered
 from gateway.pipeline.intake import Question, Stretch
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "layout",
     "layout_id",
     "met",
+    "numbered",
     "since",
 ]
 
@@ -162,7 +164,8 @@ def _columns(rows: Sequence[tuple[Any, ...]], channel: int | Ints) -> Columns:
         current_A=numbers("current_A"), power_factor=numbers("power_factor"), temperature_C=numbers("temperature_C"),
         seq=whole("seq", np.int64), stable=whole("stable", np.int8), evidence=whole("evidence", np.int8),
         clock=np.array(named["clock"], np.bool_), seq_per_device=np.array(named["seq_per_device"], np.bool_),
-        boot=texts("boot"), standard=texts("standard"), phase=texts("phase"), direction=texts("direction"),
+        missing=np.zeros(len(rows), np.int64), boot=texts("boot"), standard=texts("standard"), phase=texts("phase"),
+        direction=texts("direction"),
     )  # fmt: skip
 
 
@@ -216,6 +219,25 @@ def since(
         verdict=tuple(rows[i][n + 2] for i in order),
         version=tuple(rows[i][n + 3] for i in order),
     )
+
+
+def numbered(
+    connection: sqlite3.Connection, channels: Mapping[int, str], after: int
+) -> tuple[list[Numbered], list[Numbered]]:
+    """Return a device's readings whose `seq` counts all its channels: each channel's last up to `after` (ns), and all
+    later ones. `channels`: id -> name; a reading's key is its row id. Those beyond the lateness horizon do not count.
+    """
+    query = "SELECT time, COALESCE(boot, ''), seq, id FROM reading WHERE channel = ? AND seq_per_device AND late <> 2 "
+    before: list[Numbered] = []
+    later: list[Numbered] = []
+    for channel, name in channels.items():
+        last = connection.execute(
+            query + "AND time <= ? ORDER BY time DESC, boot DESC, seq DESC LIMIT 1", (channel, after)
+        )
+        before += [(time, boot, seq, name, key) for time, boot, seq, key in last]
+        rest = connection.execute(query + "AND time > ?", (channel, after))
+        later += [(time, boot, seq, name, key) for time, boot, seq, key in rest]
+    return before, later
 
 
 def add_amendments(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, int, bytes, str, int]]) -> None:

@@ -48,6 +48,7 @@ def runs(column: Ints) -> tuple[Ints, Ints, Ints]:
 class Columns:
     """Readings of known channels, in the channels' units; `channel` is the index in the plan.
 
+    `missing`: where `seq` counts the whole device, how many numbers are missing before this reading of any channel.
     Sorted by (channel, time, boot, seq, content) wherever they are judged.
     """
 
@@ -68,6 +69,7 @@ class Columns:
     evidence: npt.NDArray[np.int8]
     clock: npt.NDArray[np.bool_]
     seq_per_device: npt.NDArray[np.bool_]
+    missing: Ints
     boot: Texts
     standard: Texts
     phase: Texts

@@ -257,6 +257,7 @@ def _columns(said: Mapping[str, tuple[Any, ...]], channel: Ints) -> Columns:
         evidence=np.array([_EVIDENCE_CODE[e] for e in said["evidence"]], np.int8),
         clock=np.array(said["clock_suspect"], np.bool_),
         seq_per_device=np.array(said["seq_per_device"], np.bool_),
+        missing=np.zeros(len(channel), np.int64),
         boot=texts("boot"),
         standard=texts("standard"),
         phase=texts("phase"),

@@ -32,6 +32,7 @@ from gateway.pipeline.plan import NEVER, Plan
 from gateway.pipeline.records import Context, context_of, verdict_lines
 from gateway.pipeline.state import dump, fresh, load
 from gateway.pipeline.watch import Change, silent_since
+from gateway.runtime.counting import DeviceCounts
 from gateway.runtime.filed import Places
 
 __all__ = ["Batch", "Done", "Ingest"]
@@ -99,6 +100,18 @@ class _Moved:
     seen: npt.NDArray[Any]
     alarms: dict[Any, Any]
     since_checkpoint: Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Late:
+    """What came of one channel that is to be judged again `since` (ns): nothing, where only other channels of a device
+    with one count brought something.
+    """
+
+    readings: Columns
+    late: npt.NDArray[np.bool_]
+    received_at: Ints
+    since: int
 
 
 class Ingest:
@@ -236,18 +249,21 @@ class Ingest:
 
     def _store(self, connection: sqlite3.Connection, batch: Batch, settled: Settled) -> tuple[Done, _Moved | None]:
         """Judge the new readings and write them with everything they change."""
-        new = settled.columns
-        if not len(new):
+        if not len(settled.columns):
             return Done(), None
         plan = self.plan
+        counts = DeviceCounts(connection, plan, self.ids, settled)
+        new, shifted = counts.columns, counts.shifted
         received = np.array(batch.received_at, np.int64)[settled.source - batch.first]
         rerun = self._needs_rerun(new, settled)
+        if shifted:
+            rerun |= np.isin(new.channel, list(shifted)) & ~settled.beyond
         amend = np.isin(new.channel, new.channel[rerun]) if rerun.any() else rerun
         plain = ~amend & ~settled.beyond
         happenings: list[Happening] = []
         after_seen = settled.seen
         standing = dict(self.alarms)
-        touched, _, _ = runs(new.channel[~settled.beyond])
+        touched = np.union1d(new.channel[~settled.beyond], np.array(list(shifted), np.int64))
         after = self.states.take(touched)
         checks = 0
         if plain.any():
@@ -258,11 +274,13 @@ class Ingest:
             happenings += happen(plan, judgement.changes, part, judgement, standing)
             after.put(np.searchsorted(touched, channels), judgement.states)
             checks += len(judgement.verdicts)
-        for channel in runs(new.channel[amend & ~settled.beyond])[0].tolist():
+        for channel in sorted({*new.channel[amend & ~settled.beyond].tolist(), *shifted}):
             rows = (new.channel == channel) & ~settled.beyond
-            state, more, n = self._amend(
-                connection, channel, new.take(rows), settled.late[rows], received[rows], standing
-            )
+            late = _Late(
+                readings=new.take(rows), late=settled.late[rows], received_at=received[rows],
+                since=min([*new.time[rows].tolist(), *([shifted[channel]] if channel in shifted else [])]),
+            )  # fmt: skip
+            state, more, n = self._amend(connection, channel, late, int(received.max()), counts, standing)
             after[np.searchsorted(touched, channel)] = state
             happenings += more
             checks += n
@@ -369,26 +387,25 @@ class Ingest:
         self,
         connection: sqlite3.Connection,
         channel: int,
-        new: Columns,
-        late: npt.NDArray[np.bool_],
-        received_at: Ints,
+        come: _Late,
+        at: int,
+        counts: DeviceCounts,
         standing: dict[Any, Any],
     ) -> tuple[npt.NDArray[Any], list[Happening], int]:
         """Judge again the stretch of one channel that late readings fall into; return its state, events and checks."""
-        channel_id = int(self.ids[channel])
-        earliest = int(new.time.min())
+        channel_id, new, earliest = int(self.ids[channel]), come.readings, come.since
         states.forget_checkpoints(connection, channel_id, earliest)
         group = group_start(self.plan, self.states[channel], channel)
         known = states.checkpoint_before(connection, channel_id, min(earliest, group))
         start, state = (NEVER, fresh(1)) if known is None else (known[0], load([known[1]]))
-        old = readings.since(connection, channel, channel_id, start)
+        old = counts.filled(readings.since(connection, channel, channel_id, start), channel, start)
         joined = Columns.join([old.columns, new])
         order = joined.sorted_rows()
         columns = joined.take(order)
         judgement = judge(self.plan, state, columns)
         place = np.argsort(order, kind="stable")
-        self._write_part(connection, columns, judgement, place[len(old.columns) :], late, received_at)
-        self._supersede(connection, columns, judgement, old, place[: len(old.columns)], int(received_at.max()))
+        self._write_part(connection, columns, judgement, place[len(old.columns) :], come.late, come.received_at)
+        self._supersede(connection, columns, judgement, old, place[: len(old.columns)], at)
         facts = self.plan.facts[channel]
         seen = alarm_rows.recorded(connection, facts.device, facts.channel)
         happenings = happen(self.plan, judgement.changes, columns, judgement, standing, seen)
@@ -458,7 +475,8 @@ class Ingest:
         states.forget_checkpoints(connection, channel_id, since)
         known = states.checkpoint_before(connection, channel_id, since)
         start, state = (NEVER, fresh(1)) if known is None else (known[0], load([known[1]]))
-        old = readings.since(connection, channel, channel_id, start)
+        counts = DeviceCounts(connection, self.plan, self.ids)
+        old = counts.filled(readings.since(connection, channel, channel_id, start), channel, start)
         standing = dict(self.alarms)
         happenings: list[Happening] = []
         index = np.array([channel], np.int64)

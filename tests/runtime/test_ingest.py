@@ -5,12 +5,16 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.history import Query
 from gateway.history.ledger import LedgerHistory
@@ -27,6 +31,9 @@ from tests.pipeline.centre import DAY, LATENESS, certificate, check, noisy_life,
 SECOND = 10**9
 FIVE_MINUTES = 300 * SECOND
 PLAN = two_scales()
+PAIR = plan_of(
+    [replace(scale("a"), channels={n: replace(scale("a").channels["mass"], name=n) for n in ("mass", "tare")})]
+)
 ALONE = plan_of([scale("a")], [certificate("a")])
 
 
@@ -265,19 +272,63 @@ def gaps(ingest: Ingest) -> list[str]:
     return [e["transition"] for (text,) in rows if (e := msgspec.json.decode(text))["kind"] == "gap"]
 
 
-@pytest.mark.parametrize("is_device_wide", [True, False])
-def test_a_seq_that_counts_the_whole_device_leaves_no_gaps_in_a_channel(ingest: Ingest, is_device_wide: bool) -> None:
-    every_third = [
-        msgspec.structs.replace(check("a", d, 5.001, seq=3 * d), boot="b", seq_per_device=is_device_wide)
-        for d in range(8)
+def two_channels(*, wide: bool, lost: frozenset[int] = frozenset(), n: int = 12) -> list[Reading]:
+    """Return readings that come on two channels in turns, numbered together, but for those lost."""
+    return [
+        msgspec.structs.replace(
+            check("a", i / 4, 5.001 + i % 3 / 1000, seq=i), channel=("mass", "tare")[i % 2], seq_per_device=wide
+        )
+        for i in range(n)
+        if i not in lost
     ]
-    take(ingest, *every_third[:3], *every_third[4:6])
-    take(ingest, every_third[3], at=5 * DAY + SECOND)  # late: the stretch is judged again from what is stored
-    take(ingest, *every_third[6:])
-    assert bool(gaps(ingest)) is not is_device_wide
-    assert dump(again(ingest.ledger.path.parent).states) == dump(ingest.states)
-    history = LedgerHistory(ingest.ledger, {})
-    assert sum(int(str(b["gaps"])) for b in history.buckets(Query(device="a"), "1d")) == (0 if is_device_wide else 7)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Ingest]:
+    with Ledger.open(tmp_path) as ledger:
+        yield Ingest(ledger, PAIR, LATENESS)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_seq_that_counts_the_whole_device_leaves_no_gaps_in_its_channels(pair: Ingest, wide: bool) -> None:
+    take(pair, *two_channels(wide=wide))
+    assert bool(gaps(pair)) is not wide
+    history = LedgerHistory(pair.ledger, {})
+    assert sum(int(str(b["gaps"])) for b in history.buckets(Query(device="a"), "1d")) == (0 if wide else 10)
+
+
+def test_a_number_that_no_channel_of_the_device_brought_is_a_gap_before_the_next_reading(pair: Ingest) -> None:
+    life = two_channels(wide=True, lost=frozenset({6}))
+    take(pair, *life[:6])
+    assert gaps(pair) == []
+    take(pair, *life[6:])
+    assert gaps(pair) == ["raised"]
+    event = msgspec.json.decode(asked(pair, "SELECT document FROM alarm_event")[0][0])
+    assert (event["channel"], event["time"], event["evidence"]["seq"]) == ("tare", "1970-01-02T18:00:00Z", 7)
+    take(pair, two_channels(wide=True)[6], at=4 * DAY)  # on the other channel: the first is judged again
+    assert gaps(pair) == ["raised", "cleared"]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sets(st.integers(0, 11), max_size=4), st.randoms(use_true_random=False), st.integers(1, 5))
+def test_gaps_of_a_device_wide_seq_depend_on_no_cut_and_no_order(
+    lost: set[int], chance: random.Random, size: int
+) -> None:
+    life = two_channels(wide=True, lost=frozenset(lost))
+    mixed = chance.sample(life, len(life))
+    with TemporaryDirectory() as one, TemporaryDirectory() as other:
+        at_once, in_parts = again(Path(one), PAIR), again(Path(other), PAIR)
+        take(at_once, *life, at=9 * DAY)
+        for start in range(0, len(mixed), size):
+            take(in_parts, *mixed[start : start + size], at=9 * DAY)
+        assert dump(in_parts.states) == dump(at_once.states)
+        assert {(d, c, k) for d, c, k in in_parts.alarms} == {(d, c, k) for d, c, k in at_once.alarms}
+        in_parts.stale = dict.fromkeys(range(len(PAIR)), -(2**63))  # as if another plan had judged it all
+        in_parts.rejudge(9 * DAY)
+        started_again = again(Path(other), PAIR)
+        assert dump(started_again.states) == dump(at_once.states)
+        for made in (at_once, in_parts, started_again):
+            made.ledger.close()
 
 
 def test_a_repeat_or_a_conflict_of_a_device_wide_seq_is_still_told(ingest: Ingest) -> None:
