@@ -235,10 +235,10 @@ def _chart(chart: str, parameters: tuple[float, ...], arl: float, known: Knowled
         limit = max(limit, mean_limit(chart, parameters, arl, known, limit))
     sizes, none = (RATIOS, 1.0) if chart == "noise" else (SHIFTS, 0.0)
     delays = tuple(Delay(size=s, checks=_delay(chart, parameters, limit, s)) for s in sizes)
-    rate = mean_rate(chart, parameters, limit, known)
+    length = _delay(chart, parameters, limit, none) if known.exact else 1.0 / mean_rate(chart, parameters, limit, known)
     return ChartDesign(
         chart=chart, parameters=dict(zip(names, parameters, strict=True)), limit_name=LIMIT_NAMES[chart], limit=limit,
-        arl0=_delay(chart, parameters, limit, none) if known.exact else 1.0 / rate, delays=delays,
+        arl0=length, delays=delays,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from gateway.drift.design import LONGEST_DESIGN, limit_for
 from gateway.drift.runlength import LimitShape, TooLong, ewma_arl, noise_arl, shewhart_arl, siegmund_arl
 from gateway.errors import WrongUse
 
-__all__ = ["FEWEST", "siegmund_arl", "widened"]
+__all__ = ["FEWEST", "widened"]
 
 FEWEST = 5
 """With fewer checks a deviation is hardly known at all; they are taken as this many."""

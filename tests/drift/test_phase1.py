@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.drift.phase1 import FEWEST, siegmund_arl, widened
-from gateway.drift.runlength import LimitShape, cusum_arl, ewma_arl, noise_arl, shewhart_arl
+from gateway.drift.phase1 import FEWEST, widened
+from gateway.drift.runlength import LimitShape, cusum_arl, ewma_arl, noise_arl, shewhart_arl, siegmund_arl
 from gateway.errors import WrongUse
 
 CUSUM, EWMA, NOISE = {"k": 0.5}, {"lambda": 0.2}, {"k": 1.848, "cap": 10.0}
