@@ -127,7 +127,7 @@ class _Series:
         led[index] = y = value - state["rho_first"][unit]
         y_1, y_2 = led[index - 1], led[index - 2]
         step, stride, before = (y - y_1) ** 2, (y - y_2) ** 2, (y_1 - led[index - _LAGS]) ** 2
-        if len(fresh):
+        if (place < _LAGS).any():
             stride[place < _LAGS - 1] = 0.0
             before[place < _LAGS] = 0.0
         return cls(
