@@ -225,7 +225,7 @@ class Feed:
 
     def _rollups(self) -> Parcel | None:
         cursor = self._cursor(ROLLUP)
-        changed = self._rolled.changed()
+        changed = self._rolled.changed(cursor.live)
         if changed is not None:
             empty = Parcel(stream=ROLLUP, after=cursor, lines=[], marks=[], unencodable=[])
             return replace(empty, cleared=changed.cleared, note=changed.note)

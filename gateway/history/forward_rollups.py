@@ -6,9 +6,10 @@ with an hour go the hours that hold those readings, and the days all of them lie
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo
@@ -58,7 +59,8 @@ class Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """What was sent of some channels is no longer so: to be deleted; `note` then has it sent anew, in a transaction."""
+    """What was sent of some channels is no longer so: `note` has it sent anew, in a transaction, after a deletion of
+    what would be left standing."""
 
     cleared: Sequence[Stretch]
     note: Callable[[sqlite3.Connection], None]
@@ -74,8 +76,8 @@ class RollUps:
         self._version: str | None = None
         self._settings: Mapping[tuple[str, str], ChannelSettings] = {}
 
-    def changed(self) -> Changed | None:
-        """Take over the registry; return the channels whose roll-ups were made before and now say something else."""
+    def changed(self, after: int) -> Changed | None:
+        """Take over the registry; return what of the roll-ups up to the revision `after` now says something else."""
         connection = self._ledger.connection
         found = connection.execute("SELECT value FROM meta WHERE key = 'registry_version'").fetchone()
         version = "" if found is None else str(found[0])
@@ -83,18 +85,21 @@ class RollUps:
             return None
         self._settings = channel_settings(documents(connection), self._zone)
         self._version = version
-        said = {key: repr(settings) for key, settings in self._settings.items()}
-        known = sent.said_settings(connection)
-        new = {key: text for key, text in said.items() if known.get(key, repr(_NOTHING)) != text}
-        rolled = {key: number for number, key in self._names().items() if rollups.is_rolled(connection, number)}
-        old = {key: rolled[key] for key in new if key in rolled}
+        said = {key: json.dumps(asdict(settings)) for key, settings in self._settings.items()}
+        known, nothing = sent.said_settings(connection), json.dumps(asdict(_NOTHING))
+        new = {key: text for key, text in said.items() if known.get(key, nothing) != text}
+        old = {k: number for number, k in self._names().items() if k in new and self._is_sent(number, after)}
         with self._ledger.transaction():
             sent.put_settings(connection, {key: text for key, text in new.items() if key not in old})
         if not old:
             return None
-        of = [{"device": device, "channel": channel} for device, channel in sorted(old)]
-        cleared = [(predicate(f"rollup_{r}", tags), 0, LAST) for tags in of for r in ("1h", "1d")]
-        return Changed(cleared=cleared, note=partial(_anew, old, {key: said[key] for key in old}))
+        bare = [key for key in sorted(old) if _says_less(known.get(key, nothing), self._settings[key])]
+        of = [predicate(f"rollup_{r}", {"device": d, "channel": c}) for d, c in bare for r in ("1h", "1d")]
+        note = partial(_anew, old, {key: said[key] for key in old})
+        return Changed(cleared=[(which, 0, LAST) for which in of], note=note)
+
+    def _is_sent(self, channel: int, after: int) -> bool:
+        return after > 0 and rollups.is_rolled(self._ledger.connection, channel, after)
 
     def points(self, after: int, limit: int) -> Made | None:
         """Return the roll-ups made after a revision, with those that hang on their readings; None: there are none.
@@ -139,6 +144,12 @@ class RollUps:
     def _names(self) -> dict[int, tuple[str, str]]:
         known = self._ledger.connection.execute("SELECT id, device, channel FROM channel")
         return {int(i): (str(d), str(c)) for i, d, c in known}
+
+
+def _says_less(before: str, now: ChannelSettings) -> bool:
+    """Return whether buckets lack something by these settings that they had before."""
+    had = json.loads(before)
+    return bool(had["register"]) != now.register or (had["every_ns"] is not None and now.every_ns is None)
 
 
 def _anew(

@@ -142,9 +142,10 @@ def changed(connection: sqlite3.Connection, after: int, limit: int) -> list[tupl
     ).fetchall()
 
 
-def is_rolled(connection: sqlite3.Connection, channel: int) -> bool:
-    """Return whether the channel has any roll-up."""
-    return connection.execute("SELECT 1 FROM rollup WHERE channel = ? LIMIT 1", (channel,)).fetchone() is not None
+def is_rolled(connection: sqlite3.Connection, channel: int, until: int) -> bool:
+    """Return whether the channel has a roll-up made up to this revision."""
+    found = "SELECT 1 FROM rollup WHERE channel = ? AND revision <= ? LIMIT 1"
+    return connection.execute(found, (channel, until)).fetchone() is not None
 
 
 def touch(connection: sqlite3.Connection, channel: int) -> None:
