@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Applied", "apply", "apply_specs", "decide_entries", "import_files", "look_into_ledger", "make_router",
-    "open_history", "open_ledger", "plan_from", "read_recording", "registry_of", "remembered_dccs", "replay_plan",
-    "rule_packs", "settings_of",
+    "need_device", "open_history", "open_ledger", "plan_from", "read_recording", "registry_of", "remembered_dccs",
+    "replay_plan", "rule_packs", "settings_of",
 ]  # fmt: skip
 
 
@@ -74,6 +74,18 @@ def open_ledger(config: Path | None, *, create: bool = False) -> Ledger:
 def look_into_ledger(config: Path | None) -> Ledger:
     """Open the site's ledger to see what is in it; an empty one where the data folder has none yet."""
     return Ledger.look(settings_of(config).data_dir)
+
+
+def need_device(ledger: Ledger, device: str | None) -> None:
+    """Raise WrongUse with near names if a device is asked for that the registry does not know; None asks for any."""
+    import difflib
+
+    from gateway.ledger.registry import documents
+
+    known = sorted(name for kind, name, _ in documents(ledger.connection) if kind == "device")
+    if device is not None and device not in known:
+        near = difflib.get_close_matches(device, known, n=3)
+        raise WrongUse(f"no device {device}", remedy=_did_you_mean(near, "see `metergate devices list`"))
 
 
 def _stored_specs(ledger: Ledger) -> Iterator[Spec]:

@@ -40,7 +40,7 @@ def list_alarms(
     json: JsonFlag = False,
 ) -> None:
     """List open alarms, the gravest first."""
-    from gateway.app import look_into_ledger
+    from gateway.app import look_into_ledger, need_device
     from gateway.ledger import alarms
     from gateway.metrology.instants import format_instant
     from gateway.runtime.clock import now_ns
@@ -48,6 +48,8 @@ def list_alarms(
     at = now_ns()
     with look_into_ledger(config) as ledger:
         found = alarms.find(ledger.connection, only_open=not every, device=device)
+        if not found:
+            need_device(ledger, device)
     if json:
         write_json([_record(a, at) for a in found])
         return

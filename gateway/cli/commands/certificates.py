@@ -42,12 +42,13 @@ def list_certificates(
     json: JsonFlag = False,
 ) -> None:
     """List the certificates of the registry, the oldest first."""
-    from gateway.app import look_into_ledger, registry_of, rule_packs, settings_of
+    from gateway.app import look_into_ledger, need_device, registry_of, rule_packs, settings_of
     from gateway.metrology.instants import format_instant
     from gateway.registry.recalibrations import recalibrations
 
     settings = settings_of(config)
     with look_into_ledger(config) as ledger:
+        need_device(ledger, device)
         registry = registry_of(ledger, settings, rule_packs(config, settings))
     to_previous = {(r.after.id, r.after.phase): _recalibration(r) for r in recalibrations(registry)}
     found = [
@@ -82,15 +83,13 @@ def compare(
     json: JsonFlag = False,
 ) -> None:
     """Compare each calibration as found with the one before as left: the drift between them, by En."""
-    from gateway.app import look_into_ledger, registry_of, rule_packs, settings_of
-    from gateway.errors import WrongUse
+    from gateway.app import look_into_ledger, need_device, registry_of, rule_packs, settings_of
     from gateway.registry.recalibrations import recalibrations
 
     settings = settings_of(config)
     with look_into_ledger(config) as ledger:
+        need_device(ledger, device)
         registry = registry_of(ledger, settings, rule_packs(config, settings))
-    if device is not None and device not in registry.devices:
-        raise WrongUse(f"no device {device}", remedy="see `metergate devices list`")
     pairs = [
         {"device": r.after.device, "channel": r.after.channel, "id": r.after.id} | _recalibration(r)
         for r in recalibrations(registry, correlation=correlation)

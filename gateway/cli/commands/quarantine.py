@@ -10,6 +10,8 @@ from gateway.cli.console import JsonFlag, write, write_json, write_table
 from gateway.cli.options import ByOption, ConfigOption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.ledger.quarantine import Quarantined
 
 Entries = Annotated[list[int], typer.Argument(help="Entry numbers, as `quarantine list` shows them.")]
@@ -35,7 +37,11 @@ def list_entries(
     from gateway.app import look_into_ledger
     from gateway.ledger import quarantine
     from gateway.metrology.instants import format_instant
+    from gateway.metrology.readings import Why
 
+    _one_of("--state", state, ("open", "approved", "released", "rejected", "all"))
+    if reason is not None:
+        _one_of("--reason", reason, [why.value for why in Why])
     with look_into_ledger(config) as ledger:
         found = quarantine.entries(ledger.connection, state=None if state == "all" else state, reason=reason)
     if json:
@@ -43,6 +49,13 @@ def list_entries(
         return
     rows = [(e.id, format_instant(e.received_at), e.reason, e.state, e.topic, e.detail) for e in found]
     write_table(("entry", "received", "reason", "state", "topic", "detail"), rows, empty="the inbox is empty")
+
+
+def _one_of(option: str, value: str, known: Sequence[str]) -> None:
+    from gateway.errors import WrongUse
+
+    if value not in known:
+        raise WrongUse(f"{option} {value} is not known", remedy=f"use one of {', '.join(known)}")
 
 
 def _record(entry: Quarantined) -> dict[str, object]:
