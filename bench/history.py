@@ -1,13 +1,15 @@
 """How fast a history answers: a year of one-minute readings of one channel. `python -m bench.history`.
 
-In the library: 1h over the year, and one raw day, from a ledger whose hours are rolled up and while the last hour is
-not; then the same year without roll-ups, for comparison. As a command: `metergate history` above its own start-up.
+In the library: 1h over the year, as a register and as an indication, and one raw day, from a ledger whose hours are
+rolled up; then the year without roll-ups, for comparison. As a command: `metergate history` above its own start-up.
+On a machine that others use too the least of many runs, and processor time, say more than p95.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -71,10 +73,24 @@ def seconds(work: Callable[[], object], times: int) -> list[float]:
 
 
 def say(what: str, found: list[float], goal_ms: float | None = None) -> None:
-    """Print median and p95 in ms."""
+    """Print minimum, median and p95 in ms."""
     p95 = found[min(len(found) - 1, round(0.95 * len(found)))]
     goal = "" if goal_ms is None else f"   goal p95 < {goal_ms:g} ms: {'met' if p95 * 1000 < goal_ms else 'NOT MET'}"
-    print(f"{what:58} median {statistics.median(found) * 1000:8.1f} ms   p95 {p95 * 1000:8.1f} ms{goal}")
+    least, middle = found[0] * 1000, statistics.median(found) * 1000
+    print(f"{what:52} min {least:7.1f} ms  median {middle:7.1f} ms  p95 {p95 * 1000:7.1f} ms{goal}")
+
+
+def children_s() -> float:
+    """Return the processor time that commands have used so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def processor(work: Callable[[], object]) -> float:
+    """Return the processor time of one command."""
+    begun = children_s()
+    work()
+    return children_s() - begun
 
 
 def main() -> None:
@@ -96,18 +112,26 @@ def main() -> None:
             hours = list(store.buckets(year, "1h"))
             if hours != list(plain.buckets(year, "1h")) or len(hours) != READINGS // 60:
                 raise SystemExit("the roll-ups do not say what the readings say")
-            say("a year at 1h", seconds(lambda: list(store.buckets(year, "1h")), times), 50)
+            shown = {("meter", "active_energy"): ChannelSettings(unit="kWh", every_ns=MINUTE)}
+            indication = LedgerHistory(ledger, shown)
+            say("a year at 1h, a register", seconds(lambda: list(store.buckets(year, "1h")), times), 50)
+            say("a year at 1h, an indication", seconds(lambda: list(indication.buckets(year, "1h")), times), 50)
             say("a year at 1d", seconds(lambda: list(store.buckets(year, "1d")), times))
             say("a raw day", seconds(lambda: list(store.raw(day)), times), 30)
             say("a year at 1h without roll-ups", seconds(lambda: list(plain.buckets(year, "1h")), 3))
             say("a year at 1m", seconds(lambda: list(plain.buckets(year, "1m")), 1))
-        command("history", "--help", folder=folder)
-        start_up = seconds(lambda: command("history", "--help", folder=folder), 7)
-        say("start-up (`metergate history --help`)", start_up, 400)
-        asked = ("history", "meter", "--from", "2025-01-01", "--to", "2026-01-01", "--resolution", "1h")
-        answer = seconds(lambda: command(*asked, "--format", "csv", folder=folder), 7)
-        above = [max(0.0, a - statistics.median(start_up)) for a in answer]
-        say("`metergate history`, a year at 1h, above its start-up", above, 300)
+        asked = ("history", "meter", "--from", "2025-01-01", "--to", "2026-01-01", "--resolution", "1h", "-f", "csv")
+        command(*asked, folder=folder)  # byte code is made
+        runs = {"`metergate --version`": ("--version",), "`metergate history --help`": ("history", "--help")}
+        start_up = 0.0
+        for what, arguments in runs.items():
+            found = sorted(processor(lambda a=arguments: command(*a, folder=folder)) for _ in range(15))  # type: ignore[misc]
+            start_up = found[0]
+            say(f"start-up, {what}, processor time", found, 400)
+        answer = sorted(processor(lambda: command(*asked, folder=folder)) for _ in range(15))
+        say("`metergate history`, a year at 1h, processor time", answer)
+        above = [max(0.0, a - start_up) for a in answer]
+        say("the same above its start-up", above, 300)
 
 
 if __name__ == "__main__":
