@@ -95,7 +95,7 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
     checks.flags[provisional] |= int(Flag.PROVISIONAL)
     learned_sigma = np.isnan(declared) & ~np.isnan(sigma)
     mode = np.zeros(n, np.int8)
-    mode[rows] = np.where(ready, unit_state["mode"][unit], _early_mode(unit_state["mode"][unit]))
+    mode[rows] = np.where(ready, unit_state["mode"][unit], _early_mode(plan, checks.channel[rows]))
     offset = np.zeros(n, np.bool_)
     offset[rows] = ready & (unit_state["offset"][unit] > 0)
     unit_of = np.full(n, -1, np.int64)
@@ -155,9 +155,10 @@ def _sigma_beside(
             checks.flags[i] |= int(Flag.LEARNING)
 
 
-def _early_mode(mode: Ints) -> npt.NDArray[np.int8]:
-    """While learning, the centre is known only where the registry or σ has already decided it."""
-    return np.where(mode == int(CenterMode.CERTIFICATE), mode, int(CenterMode.LEARNED)).astype(np.int8)
+def _early_mode(plan: Plan, channel: Ints) -> npt.NDArray[np.int8]:
+    """While learning, the centre is certain only where the registry says it: σ, yet to be learned, may decide it."""
+    said = plan.center[channel] == CENTERS.index(Center.CERTIFICATE)
+    return np.where(said, int(CenterMode.CERTIFICATE), int(CenterMode.LEARNED)).astype(np.int8)
 
 
 def _learn_units(

@@ -336,3 +336,15 @@ def test_a_repeat_or_a_conflict_of_a_device_wide_seq_is_still_told(ingest: Inges
     other = msgspec.structs.replace(first, value=5.002)
     done = take(ingest, first).plus(take(ingest, first)).plus(take(ingest, other))
     assert (done.stored, done.duplicate, done.quarantined) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 12])
+def test_where_the_centre_of_a_learning_check_lies_hangs_on_no_cut(tmp_path: Path, size: int) -> None:
+    plan = plan_of([scale("a", sigma=None, learn=5)], [certificate("a")])
+    with Ledger.open(tmp_path) as ledger:
+        ingest = Ingest(ledger, plan, LATENESS)
+        life = [check("a", d, 5.001 + d % 5 / 1000, seq=d) for d in range(12)]
+        for start in range(0, len(life), size):
+            take(ingest, *life[start : start + size])
+        said = [str(verdict(b)["mode"]) for (b,) in asked(ingest, "SELECT verdict FROM reading ORDER BY time")]
+    assert said == ["2"] * 5 + ["1"] * 7
