@@ -57,7 +57,7 @@ def knowledge(channel: Channel, certificates: Iterable[Certificate]) -> Knowledg
     learned = 1.0 / math.sqrt(max(points, 1))
     sigma_checks = points if channel.sigma is None else 0
     newest = max(certificates, key=lambda c: c.performed_at, default=None)
-    if newest is None or channel.center is Center.LEARNED:
+    if newest is None or channel.center is Center.LEARNED or channel.influences:
         return Knowledge.of(learned, sigma_checks)
     if channel.sigma is None or not float(channel.sigma) > 0.0:
         return Knowledge.of(max(SMALL_OFFSET, learned), sigma_checks)

@@ -21,6 +21,7 @@ from gateway.pipeline.columns import Columns, Floats, Ints, boot_code, runs
 from gateway.pipeline.dependent import chart_pairs_again, in_sigma, limits_of_dependent
 from gateway.pipeline.forecasting import follow_trend, with_evidence
 from gateway.pipeline.groups import with_held_checks
+from gateway.pipeline.influenced import with_conditions
 from gateway.pipeline.learning import Learned, settle_phase_one
 from gateway.pipeline.plan import Plan
 from gateway.pipeline.state import CenterMode, States
@@ -103,7 +104,8 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     if not alone:
         checks = with_held_checks(plan, states, checks, chartable)
         fit, chartable = _with_held(checks, fit), _with_held(checks, chartable)
-    learned = settle_phase_one(plan, states, checks, chartable)
+    conditions, chartable = with_conditions(plan, checks, columns, chartable)
+    learned = settle_phase_one(plan, states, checks, chartable, conditions)
     verdicts = _verdicts(plan, checks, learned)
     if alone:
         checks.flags[:] |= Flag.BEYOND_LATENESS

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.drift.dependence import follow_dependence
+from gateway.drift.influence import Sums, removed
 from gateway.pipeline.checks import Checks, Flag
 from gateway.pipeline.columns import Floats, Ints
 from gateway.pipeline.groups import Groups, group_checks
@@ -49,8 +50,13 @@ class Learned:
     rho: Floats
 
 
-def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.NDArray[np.bool_]) -> Learned:
-    """Return σ, centre and z for each check; learning rows are flagged, states are not changed."""
+def settle_phase_one(
+    plan: Plan, states: States, checks: Checks, chartable: npt.NDArray[np.bool_], conditions: Floats | None = None
+) -> Learned:
+    """Return σ, centre and z for each check; learning rows are flagged, states are not changed.
+
+    `conditions`: of each check those of the channel's influences (`gateway.pipeline.influenced`).
+    """
     n = len(checks)
     rows = np.flatnonzero(chartable)
     channel, local = checks.channel[rows], checks.local[rows]
@@ -73,7 +79,7 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
     rounding = checks.rounding
     sigma = np.where(np.isnan(declared), np.nan, np.maximum(declared, rounding))
     groups = group_checks(plan, checks, rows, starts, ends, unit_state)
-    settled_from = _learn_units(plan, checks, rows, starts, ends, unit_state, groups)
+    settled_from = _learn_units(plan, checks, rows, starts, ends, unit_state, groups, conditions)
 
     counts = ends - starts
     unit = np.repeat(np.arange(len(starts)), counts)
@@ -84,10 +90,11 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
     mine = np.where(ready & learned, np.maximum(unit_state["sigma"][unit], rounding[rows]), sigma[rows])
     sigma[rows] = mine
     _sigma_beside(plan, states, checks, rows, unit, position, settled_from, unit_state, sigma)
+    charted, rest, spread = _without_influences(plan, checks, rows, unit, ready, groups, unit_state, conditions)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z_rows = (groups.mean - unit_state["centre"][unit]) * np.sqrt(groups.size) / mine
+        z_rows = (rest - unit_state["centre"][unit]) * np.sqrt(groups.size) / (mine * spread)
     z = np.full(n, np.nan)
-    z[rows] = np.where(ready & groups.last & (mine > 0.0), z_rows, np.nan)
+    z[rows] = np.where(ready & charted & (mine > 0.0), z_rows, np.nan)
     checks.flags[rows[~ready]] |= int(Flag.LEARNING)
     young = before[unit] + position + 1 < PROVISIONAL_CHECKS
     provisional = np.zeros(n, np.bool_)
@@ -110,16 +117,49 @@ def settle_phase_one(plan: Plan, states: States, checks: Checks, chartable: npt.
         unit_local=unit_local,
         unit_state=unit_state,
         unit_of=unit_of,
-        rho=_dependence(checks, rows, unit, unit_state, declared[rows[starts]], groups),
+        rho=_dependence(checks, rows, unit, unit_state, declared[rows[starts]], charted, rest),
     )
 
 
-def _dependence(checks: Checks, rows: Ints, unit: Ints, unit_state: States, declared: Floats, groups: Groups) -> Floats:
-    """Return the autocorrelation of each chartable check's predecessors, learning ones included, and flag it."""
-    last = groups.last
+def _without_influences(
+    plan: Plan,
+    checks: Checks,
+    rows: Ints,
+    unit: Ints,
+    ready: npt.NDArray[np.bool_],
+    groups: Groups,
+    unit_state: States,
+    conditions: Floats | None,
+) -> tuple[npt.NDArray[np.bool_], Floats, Floats]:
+    """Return which checks can be charted, what is left of their residuals, and by what their σ is to be multiplied.
+
+    Where what was learned does not cover the conditions, a check is flagged as outside and left alone.
+    """
+    if conditions is None:
+        return groups.last, groups.mean, np.ones(len(rows))
+    told = removed(unit_state, unit, conditions[rows])
+    checks.flags[rows[ready & ~told.covered]] |= int(Flag.OUTSIDE_BASELINE)
+    charted = groups.last & ((plan.influences[checks.channel[rows], 0] < 0) | (ready & told.covered))
+    rest = np.where(ready, groups.mean - told.shift, groups.mean)
+    return charted, rest, np.where(ready, told.spread, 1.0)
+
+
+def _dependence(
+    checks: Checks,
+    rows: Ints,
+    unit: Ints,
+    unit_state: States,
+    declared: Floats,
+    last: npt.NDArray[np.bool_],
+    rest: Floats,
+) -> Floats:
+    """Return the autocorrelation of each chartable check's predecessors, learning ones included, and flag it.
+
+    `rest`: what is left of residuals; of channels with influences only where these are removed, for they vary slowly.
+    """
     sigma = np.where(np.isnan(declared), unit_state["sigma"], declared)
     rho = np.zeros(len(checks))
-    rho[rows[last]] = follow_dependence(unit_state, unit[last], groups.mean[last], sigma)
+    rho[rows[last]] = follow_dependence(unit_state, unit[last], rest[last], sigma)
     checks.flags[rho != 0.0] |= int(Flag.AUTOCORRELATED)
     return rho
 
@@ -162,7 +202,14 @@ def _early_mode(plan: Plan, channel: Ints) -> npt.NDArray[np.int8]:
 
 
 def _learn_units(
-    plan: Plan, checks: Checks, rows: Ints, starts: Ints, ends: Ints, unit_state: States, groups: Groups
+    plan: Plan,
+    checks: Checks,
+    rows: Ints,
+    starts: Ints,
+    ends: Ints,
+    unit_state: States,
+    groups: Groups,
+    conditions: Floats | None,
 ) -> Ints:
     """Take the checks of unsettled units one by one; return, per unit, the position from which z is known."""
     settled_from = np.zeros(len(starts), np.int64)
@@ -171,17 +218,27 @@ def _learn_units(
     centred = (unit_state["mode"] == int(CenterMode.CERTIFICATE)) | (unit_state["settled"] > 0)
     for u in np.flatnonzero(~(known & centred)).tolist():
         stretch = range(int(starts[u]), int(ends[u]))
-        settled_from[u] = _learn_unit(plan, checks, rows, stretch, groups, bool(groups.held[u]), unit_state[u : u + 1])
+        state = unit_state[u : u + 1]
+        influences = conditions if plan.influences[channel[u], 0] >= 0 else None
+        settled_from[u] = _learn_unit(plan, checks, rows, stretch, groups, bool(groups.held[u]), state, influences)
     return settled_from
 
 
 def _learn_unit(
-    plan: Plan, checks: Checks, rows: Ints, stretch: range, groups: Groups, held: bool, state: States
+    plan: Plan,
+    checks: Checks,
+    rows: Ints,
+    stretch: range,
+    groups: Groups,
+    held: bool,
+    state: States,
+    conditions: Floats | None,
 ) -> int:
     """Learn from these checks until σ and centre are settled; return how many it took. Changes `state` (one row).
 
     What is learned from is the mean of a subgroup, weighted by its checks: σ² = Σ n(D̄ - D̄̄)²/(groups - 1), the mean
     square between groups (one-way analysis of variance), so that z = (D̄ - D₀)·√n/σ; alone, a check is its own group.
+    With `conditions` σ² is that about their regression, each slope a degree of freedom.
     """
     channel = int(checks.channel[rows[stretch.start]])
     declared = float(plan.sigma[channel])
@@ -192,6 +249,8 @@ def _learn_unit(
     n, mean, m2 = int(state["n"][0]), float(state["mean"][0]), float(state["m2"][0])
     mode, sigma, count = int(state["mode"][0]), float(state["sigma"][0]), int(state["groups"][0])
     centre, offset, settled = float(state["centre"][0]), int(state["offset"][0]), int(state["settled"][0])
+    sums = None if conditions is None else Sums.of(state)
+    fit: Sums | None = None
     taken = 0
     for i in stretch:
         row = int(rows[i])
@@ -211,19 +270,40 @@ def _learn_unit(
         delta = residual - mean
         mean += delta * size / n
         m2 += size * delta * (residual - mean)
+        sums = _with_check(sums, n, conditions, row, residual - mean)
         if n < learn or count < fewest:
             continue
+        fit, left, free = _settled(sums, n, m2, count)
         if math.isnan(declared):
             rounding = float(checks.rounding[row])
-            sigma = known = math.sqrt(m2 / (count - 1)) if count > 1 and m2 > 0.0 else max(rounding, 0.0)
+            sigma = known = math.sqrt(left / free) if free > 0 and left > 0.0 else max(rounding, 0.0)
         if mode == CenterMode.UNDECIDED:
             mode = _mode(wanted, checks, row, known)
         if mode == CenterMode.LEARNED:
             centre, settled = mean, 1
             offset = _significant(mean, known, n, checks, row)
+    _keep(state, sums, fit if settled and (declared > 0.0 or sigma > 0.0) else None)
     state["mean"], state["m2"], state["mode"], state["sigma"] = mean, m2, mode, sigma
     state["centre"], state["offset"], state["settled"], state["groups"] = centre, offset, settled, count
     return taken
+
+
+def _with_check(sums: Sums | None, n: int, conditions: Floats | None, row: int, rest: float) -> Sums | None:
+    return None if sums is None or conditions is None else sums.with_check(n, conditions[row].tolist(), rest)
+
+
+def _settled(sums: Sums | None, n: int, squares: float, points: int) -> tuple[Sums | None, float, int]:
+    """Return the fit if there are influences, the sum of squares that is left, and its degrees of freedom."""
+    if sums is None:
+        return None, squares, points - 1
+    fit, left, slopes = sums.settled(n, squares)
+    return fit, left, points - 1 - slopes
+
+
+def _keep(state: States, sums: Sums | None, fit: Sums | None) -> None:
+    """Put the sums of a channel with influences into its state, once settled the fit."""
+    if sums is not None:
+        (fit or sums).store(state)
 
 
 def _mode(wanted: Center, checks: Checks, row: int, sigma: float) -> int:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from gateway.drift import Detector
 from gateway.drift.charts import detectors
+from gateway.drift.influence import MOST
 from gateway.metrology.baseline import Curve, CurveTable
 from gateway.metrology.limits import Limits
 from gateway.metrology.registers import turn_of
@@ -34,6 +35,7 @@ from gateway.registry.model import (
     ErrorKind,
     Event,
     EventKind,
+    Influence,
     Kind,
     Phase,
     Registry,
@@ -92,6 +94,7 @@ class Epoch:
 class Plan:
     """The compiled registry. `e_*`, `limit` and `limit_provisional` have one row per epoch, others one per channel.
 
+    `influences` are indexes in `INFLUENCES`, -1 for none.
     `standard` is the channel of the channel's own standard (-1: none in the plan), `standard_code` its `boot_code`.
     """
 
@@ -111,6 +114,7 @@ class Plan:
     sigma: Floats
     center: npt.NDArray[np.int8]
     learn: Ints
+    influences: Ints
     subgroup_n: Ints
     subgroup_ns: Ints
     timeout: Ints
@@ -150,6 +154,7 @@ FEWEST_GROUPS = 5
 AXES = tuple(Axis)
 DECISIONS = tuple(Decision)
 CENTERS = tuple(Center)
+INFLUENCES = tuple(Influence)
 
 
 def _chapters(device: Device, channel: Channel, registry: Registry) -> list[tuple[int, int | None, Certificate | None]]:
@@ -248,6 +253,7 @@ def _settings_id(chosen: Mapping[str, Mapping[str, float]], channel: Channel) ->
     text = repr(sorted((k, sorted(v.items())) for k, v in chosen.items()))
     text += repr((channel.sigma, channel.resolution, channel.center, channel.learn, channel.subgroup_n))
     text += "" if channel.subgroup_ns is None else repr(channel.subgroup_ns)
+    text += repr([str(name) for name in channel.influences]) if channel.influences else ""
     return blake2b(text.encode(), digest_size=6).hexdigest()
 
 
@@ -346,8 +352,9 @@ def compile_plan(
         multiplier=np.array([float(c.multiplier) for _, c in rows], np.float64),
         exchanged=exchanges(registry.events, [(d.id, c.type) for d, c in rows]),
         sigma=np.array([np.nan if c.sigma is None else float(c.sigma) for _, c in rows], np.float64),
-        center=np.array([CENTERS.index(c.center) for _, c in rows], np.int8),
+        center=np.array([CENTERS.index(Center.LEARNED if c.influences else c.center) for _, c in rows], np.int8),
         learn=np.array([c.learn for _, c in rows], np.int64),
+        influences=np.array([_influences(c) for _, c in rows], np.int64).reshape(len(rows), MOST),
         subgroup_n=np.array([c.subgroup_n for _, c in rows], np.int64),
         subgroup_ns=np.array([c.subgroup_ns or 0 for _, c in rows], np.int64),
         timeout=np.array([FOREVER if c.timeout_ns is None else c.timeout_ns for _, c in rows], np.int64),
@@ -388,6 +395,12 @@ def _parameter_columns(
     if any(option in settings for settings in own for option in detector.options):
         wanted |= detector.options
     return tuple(np.array([s.get(p, v) for s in own], np.float64) for p, v in wanted.items())
+
+
+def _influences(channel: Channel) -> list[int]:
+    """Return the influences of a channel as indexes, -1 for none, `MOST` of them."""
+    found = [INFLUENCES.index(name) for name in channel.influences]
+    return found + [-1] * (MOST - len(found))
 
 
 def _by_device(rows: Sequence[tuple[Device, Channel]]) -> dict[str, tuple[int, ...]]:
@@ -435,11 +448,14 @@ def _provisional(epoch: Epoch, detector: Detector, channel: Channel, widen: Wide
 
 
 def phase_one_points(channel: Channel) -> int:
-    """Return from how many points (checks, or means of subgroups) σ and centre of a channel are learned."""
+    """Return from how many points (checks, or means of subgroups) σ and centre of a channel are learned.
+
+    A slope fitted to them takes one away.
+    """
     if channel.subgroup_ns is not None:
         return FEWEST_GROUPS
     if channel.subgroup_n == 1:
-        return channel.learn
+        return channel.learn - len(channel.influences)
     return max(-(-channel.learn // channel.subgroup_n), FEWEST_GROUPS)
 
 

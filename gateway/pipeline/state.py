@@ -12,13 +12,14 @@ import numpy.typing as npt
 from gateway.alarms.conditions import CONDITION_DTYPE
 from gateway.drift.charts import chart_dtype, detectors
 from gateway.drift.dependence import DEPENDENCE
+from gateway.drift.influence import INFLUENCE
 from gateway.drift.trend import TREND
 
 __all__ = [
     "HELD", "STATE_VERSION", "CenterMode", "States", "chapter_fields", "dump", "fresh", "load", "state_dtype",
 ]  # fmt: skip
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 NEVER = -(2**63)
 
 States = npt.NDArray[Any]
@@ -88,13 +89,14 @@ _OF_CHAPTER = (
 @cache
 def chapter_fields() -> tuple[str, ...]:
     """Return the names of what belongs to a chapter, and begins anew with the next: Phase I, dependence, charts."""
-    return *_OF_CHAPTER, *(DEPENDENCE.names or ()), *(chart_dtype((*detectors(), TREND)).names or ())
+    parts = (INFLUENCE, DEPENDENCE, chart_dtype((*detectors(), TREND)))
+    return *_OF_CHAPTER, *(name for part in parts for name in part.names or ())
 
 
 @cache
 def state_dtype() -> np.dtype[Any]:
     """Return the layout of a channel's state: what was judged, conditions, charts."""
-    parts = (_JUDGED, DEPENDENCE, CONDITION_DTYPE, chart_dtype((*detectors(), TREND)))
+    parts = (_JUDGED, INFLUENCE, DEPENDENCE, CONDITION_DTYPE, chart_dtype((*detectors(), TREND)))
     fields: list[Any] = [(name, part[name]) for part in parts for name in part.names or ()]
     return np.dtype(fields)
 

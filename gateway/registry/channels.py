@@ -8,11 +8,14 @@ from decimal import Decimal
 
 from gateway.errors import Mistake
 from gateway.metrology.units import Quantity, UnitError, convert, dimension_for, parse_quantity, to_decimal
-from gateway.registry.model import Axis, Channel, ChannelType, DriftSettings, ErrorKind, Kind
+from gateway.registry.model import Axis, Center, Channel, ChannelType, DriftSettings, ErrorKind, Influence, Kind
 from gateway.registry.specs import ChannelSpec, DeviceSpec, Drift, Entry
 from gateway.registry.yamltext import Path
 
 __all__ = ["channel_from"]
+
+CHECKS_PER_INFLUENCE = 10
+"""Fewer checks of Phase I say too little of a slope."""
 
 RELATIVE_KINDS = frozenset({Kind.ELECTRICITY, Kind.WATER, Kind.GAS, Kind.FUEL})
 AXES: Mapping[Kind, Axis] = {
@@ -67,6 +70,7 @@ class _Channel:
             digits=spec.digits,
             multiplier=Decimal(1) if spec.multiplier is None else spec.multiplier,
             drift=self._drift(),
+            influences=self._influences(),
         )
 
     def _unit(self) -> None:
@@ -135,6 +139,23 @@ class _Channel:
         if low >= high:
             self.wrong(("range",), f"begins at {given[0]} and ends at {given[1]}; write [lowest, highest]")
         return low, high
+
+    def _influences(self) -> tuple[Influence, ...]:
+        """Return what the error may follow; it is learned with the centre, check by check."""
+        from gateway.drift.influence import MOST
+
+        spec, given = self.spec, tuple(self.spec.influences or ())
+        if not given:
+            return ()
+        if len(set(given)) < len(given) or len(given) > MOST:
+            self.wrong(("influences",), f"must be up to {MOST} different conditions")
+        if spec.center is Center.CERTIFICATE:
+            self.wrong(("center",), "influences are learned with the centre; use center: learned")
+        if spec.subgroup is not None:
+            self.wrong(("subgroup",), "influences are removed check by check; leave subgroup out")
+        if spec.learn < CHECKS_PER_INFLUENCE * len(given):
+            self.wrong(("learn",), f"must be at least {CHECKS_PER_INFLUENCE} checks for each influence")
+        return given
 
     def _drift(self) -> DriftSettings | None:
         own = self.spec.drift

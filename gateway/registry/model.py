@@ -14,7 +14,7 @@ from enum import StrEnum
 
 __all__ = [
     "Axis", "Center", "Certificate", "Channel", "ChannelType", "Decision", "Device", "DriftSettings", "ErrorKind",
-    "Event", "EventKind", "Kind", "Phase", "Point", "Registry",
+    "Event", "EventKind", "Influence", "Kind", "Phase", "Point", "Registry",
 ]  # fmt: skip
 
 
@@ -52,6 +52,15 @@ class Axis(StrEnum):
     INDICATION = "indication"
     FLOW = "flow"
     CURRENT = "current"
+
+
+class Influence(StrEnum):
+    """A condition of a check that its error may follow; charts are made of what is left."""
+
+    TEMPERATURE = "temperature_C"
+    FLOW = "flow_m3h"
+    CURRENT = "current_A"
+    X = "x"
 
 
 class Center(StrEnum):
@@ -97,7 +106,8 @@ class Channel:
     """One quantity a device reports. `sigma` is in the error unit; `resolution` and `range` in `unit`.
 
     `stuck_n` identical readings in a row, or identical for `stuck_ns`, mean a stuck signal. `subgroup_n` checks, or
-    those of `subgroup_ns`, are charted as one mean. `drift` None means all charts with designed limits.
+    those of `subgroup_ns`, are charted as one mean. `drift` None means all charts with designed limits. What of the
+    error follows `influences` is learned with the centre and not charted.
     """
 
     name: str
@@ -120,6 +130,7 @@ class Channel:
     digits: int | None = None
     multiplier: Decimal = Decimal(1)
     drift: DriftSettings | None = None
+    influences: tuple[Influence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ from gateway.registry.fields import (
     decimal_text,
     readable,
 )  # fmt: skip
-from gateway.registry.model import Axis, Center, ChannelType, Decision, ErrorKind, EventKind, Kind, Phase
+from gateway.registry.model import Axis, Center, ChannelType, Decision, ErrorKind, EventKind, Influence, Kind, Phase
 from gateway.registry.validation import Written
 from gateway.registry.yamltext import Document, Path
 
@@ -90,6 +90,7 @@ class ChannelSpec(Written):
     digits: Count | None = None
     multiplier: Positive | None = None
     drift: Drift | None = None
+    influences: list[Influence] | None = None
 
 
 class DeviceSpec(Written):

@@ -19,6 +19,7 @@ from gateway.registry.model import (
     Decision,
     Device,
     Event,
+    Influence,
     Kind,
     Phase,
     Point,
@@ -61,10 +62,26 @@ def two_scales() -> Plan:
     )
 
 
-def check(device: str, day: float, value: float, *, reference: float | None = 5.0, seq: int | None = None) -> Reading:
+def scales_with_optional_charts() -> Plan:
+    """Two scales with a head start and supplementary rules; what b says follows its temperature."""
+    drift = {"cusum": {"k": 0.5, "h": 5.0, "head_start": 2.5}, "shewhart": {"L": 3.0, "rules": 7.0}}
+    return plan_of(
+        [
+            scale("a", drift=drift),
+            scale("b", sigma=None, learn=10, drift=drift, influences=(Influence.TEMPERATURE, Influence.X)),
+        ],
+        [certificate("a"), certificate("b"), certificate("a", 40 * DAY, name="c2", error="0.002")],
+    )
+
+
+def check(
+    device: str, day: float, value: float, *, reference: float | None = 5.0, seq: int | None = None,
+    temperature: float | None = None,
+) -> Reading:  # fmt: skip
     return Reading(
         device=device, channel="mass", time=int(day * DAY), value=value, unit="kg", reference=reference,
         reference_u=None if reference is None else 0.0001, seq=seq, boot=None if seq is None else "b1",
+        temperature_C=temperature,
     )  # fmt: skip
 
 
@@ -77,7 +94,9 @@ def noisy_life(seed: int, n: int = 60, *, shift_at: int = 30) -> list[Reading]:
         out.append(check("a", i, round(5.0 + error + 0.0016 * rng.normal(), 4), seq=i + (i > 12)))
         if not 20 <= i < 26:
             reference = None if i % 7 == 3 else 5.0
-            out.append(check("b", i + 0.25, round(5.001 + 0.002 * rng.normal(), 4), reference=reference, seq=i))
+            value = round(5.001 + 0.002 * rng.normal(), 4)
+            temperature = None if i % 11 == 5 else 20.0 + i % 5
+            out.append(check("b", i + 0.25, value, reference=reference, seq=i, temperature=temperature))
     return out
 
 

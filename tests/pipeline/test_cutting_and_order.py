@@ -16,11 +16,13 @@ from gateway.metrology.readings import Reading
 from gateway.pipeline.checks import Flag
 from gateway.pipeline.intake import fresh_seen, receive, settle
 from gateway.pipeline.judge import judge, verdict_dtype
+from gateway.pipeline.plan import Plan
 from gateway.pipeline.state import dump, fresh
 from gateway.runtime.ingest import Ingest
-from tests.pipeline.centre import feed, ingest_in, noisy_life, two_scales
+from tests.pipeline.centre import feed, ingest_in, noisy_life, scales_with_optional_charts, two_scales
 
 PLAN = two_scales()
+PLANS = st.sampled_from([PLAN, scales_with_optional_charts()])
 
 
 def _sorted_columns(readings: list[Reading]) -> Any:
@@ -28,11 +30,11 @@ def _sorted_columns(readings: list[Reading]) -> Any:
     return settle(receive(PLAN, seen, readings, None), seen, [], None).columns
 
 
-@given(seed=st.integers(0, 50), cuts=st.lists(st.integers(1, 118), max_size=12))
-@settings(max_examples=40, deadline=None)
-def test_any_cutting_into_batches_gives_the_same_bits(seed: int, cuts: list[int]) -> None:
+@given(plan=PLANS, seed=st.integers(0, 50), cuts=st.lists(st.integers(1, 118), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_any_cutting_into_batches_gives_the_same_bits(plan: Plan, seed: int, cuts: list[int]) -> None:
     readings = sorted(noisy_life(seed), key=lambda r: r.time)
-    whole = judge(PLAN, fresh(len(PLAN)), _sorted_columns(readings))
+    whole = judge(plan, fresh(len(PLAN)), _sorted_columns(readings))
     states, changes = fresh(len(PLAN)), []
     verdicts: dict[int, list[bytes]] = {0: [], 1: []}
     edges = [0, *sorted(set(cuts)), len(readings)]
@@ -41,7 +43,7 @@ def test_any_cutting_into_batches_gives_the_same_bits(seed: int, cuts: list[int]
         if not len(columns):
             continue
         channels = np.unique(columns.channel)
-        part = judge(PLAN, states[channels], columns)
+        part = judge(plan, states[channels], columns)
         states[channels] = part.states
         for v, row in zip(part.verdicts, part.check_row, strict=True):
             verdicts[int(columns.channel[row])].append(v.tobytes())
@@ -69,16 +71,16 @@ def _final(ingest: Ingest) -> tuple[dict[tuple[str, int, float], bytes], list[by
     return found, dump(ingest.states), alarms
 
 
-@given(seed=st.integers(0, 20), order=st.randoms(use_true_random=False), size=st.integers(1, 40))
-@settings(max_examples=25, deadline=None)
+@given(plan=PLANS, seed=st.integers(0, 20), order=st.randoms(use_true_random=False), size=st.integers(1, 40))
+@settings(max_examples=30, deadline=None)
 def test_late_and_shuffled_readings_end_in_the_same_verdicts_states_and_alarms(
-    seed: int, order: random.Random, size: int
+    plan: Plan, seed: int, order: random.Random, size: int
 ) -> None:
     life = noisy_life(seed, 28, shift_at=14)
     shuffled = life[:]
     order.shuffle(shuffled)
     with TemporaryDirectory() as one, TemporaryDirectory() as two:
-        straight, mixed = ingest_in(Path(one), PLAN), ingest_in(Path(two), PLAN)
+        straight, mixed = ingest_in(Path(one), plan), ingest_in(Path(two), plan)
         feed(straight, life)
         for i in range(0, len(shuffled), size):
             feed(mixed, shuffled[i : i + size])
