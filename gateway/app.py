@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -160,11 +160,15 @@ def read_recording(file: Path, form: str, *, keep_going: bool) -> tuple[list[Rea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What an apply did, or would do: changes, and per (device, channel) the verdicts it supersedes."""
+    """What an apply did, or would do: changes, and per (device, channel) the verdicts it supersedes.
+
+    `gone`: from when (ns) on there are any, of those it would supersede earlier ones of that retention has deleted.
+    """
 
     changes: tuple[Change, ...]
     superseded: Mapping[tuple[str, str], tuple[int, int]]
     amended: int = 0
+    gone: Mapping[tuple[str, str], int] = field(default_factory=dict)
     refused: tuple[Mistake, ...] = ()
 
 
@@ -221,14 +225,16 @@ def apply_specs(
         limits.setdefault((device, channel), []).append((since, chosen))
     plan = compile_plan(registry, packs, limits, widen, settings.site)
     superseded = _superseded(ledger, plan, _new_certificates(registry, changes))
+    gone = _gone(ledger, plan)
     documents = [(kind_of(c.spec), c.id, dump(c.spec)) for c in changes if c.action in {Action.ADDED, Action.CHANGED}]
     if dry_run or not (documents or added):
-        return Applied(changes=changes, superseded=superseded)
+        return Applied(changes=changes, superseded=superseded, gone=gone)
     with ledger.transaction() as connection:
         put(connection, documents, now)
         put_designed(connection, added)
         put_designed_for(connection, size)
-    return Applied(changes=changes, superseded=superseded, amended=_rejudge_alone(settings, ledger, plan, now))
+    amended = _rejudge_alone(settings, ledger, plan, now)
+    return Applied(changes=changes, superseded=superseded, gone=gone, amended=amended)
 
 
 def _new_certificates(registry: Registry, changes: Sequence[Change]) -> dict[int, frozenset[str]]:
@@ -256,6 +262,7 @@ def _superseded(
     """
     import json
 
+    from gateway.ledger.retention import first_left
     from gateway.pipeline.plan import changed_from
 
     rows = ledger.connection.execute(
@@ -271,6 +278,7 @@ def _superseded(
         if since is None:
             continue
         own = since not in certified or bool(standards & {device, plan.facts[index].standard})
+        since = max(since, first_left(ledger.connection, number))
         count = ledger.connection.execute(
             """SELECT COUNT(*) FROM reading WHERE channel = ? AND time >= ? AND verdict IS NOT NULL
                AND (? OR standard IN (SELECT value FROM json_each(?)))""",
@@ -278,6 +286,23 @@ def _superseded(
         ).fetchone()[0]
         if count:
             found[device, channel] = (since, int(count))
+    return found
+
+
+def _gone(ledger: Ledger, plan: Plan) -> dict[tuple[str, str], int]:
+    """Return the horizon (ns) of each (device, channel) that this plan judges otherwise from before it."""
+    from gateway.pipeline.plan import changed_from
+
+    rows = ledger.connection.execute(
+        "SELECT c.device, c.channel, s.fingerprint, h.time FROM horizon h"
+        " JOIN state s ON s.channel = h.channel JOIN channel c ON c.id = h.channel"
+    ).fetchall()
+    found: dict[tuple[str, str], int] = {}
+    for device, channel, fingerprint, horizon in rows:
+        index = plan.index.get((device, channel))
+        since = None if index is None else changed_from(fingerprint, plan.fingerprints[index])
+        if since is not None and since < horizon:
+            found[device, channel] = int(horizon)
     return found
 
 

@@ -18,6 +18,7 @@ from gateway.runtime.announcer import Announcer
 from gateway.runtime.clock import now_ns
 from gateway.runtime.forwarding import forwarding
 from gateway.runtime.publisher import Publisher, PublisherSettings
+from gateway.runtime.retention import Housekeeping, Keeper, policy_of
 from gateway.runtime.rollup import rolling
 from gateway.runtime.service import Decoded, Service
 from gateway.runtime.watching import watching
@@ -40,6 +41,7 @@ async def run_gateway(config: Path | None) -> None:
     packs = rule_packs(config, settings)
     router = make_router(config, settings)
     mqtt = _mqtt_settings(settings)
+    policy = policy_of(settings)
     with hold(settings.data_dir):
         async with Publisher(_publisher_settings(mqtt)) as publisher, forwarding(settings, now_ns):
             source = MqttSource(mqtt, router.filters, now_ns, on_event=_log_event)
@@ -58,6 +60,7 @@ async def run_gateway(config: Path | None) -> None:
                 flush=announcer.flush,
                 clock=now_ns,
                 lateness_ns=settings.lateness,
+                housekeeping=None if policy is None else Housekeeping(keeper=Keeper(policy=policy)),
             )
             stop = asyncio.Event()
             _on_signals(stop)

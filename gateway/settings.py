@@ -27,7 +27,8 @@ from gateway.registry.yamltext import Document, Tree, parse
 from gateway.registry.yamltext import Path as Place
 
 __all__ = [
-    "DEFAULT_PATH", "Api", "Broker", "DriftBudget", "Influx", "Settings", "TopicSettings", "config_folder", "effective",
+    "DEFAULT_PATH", "Api", "Broker", "DriftBudget", "Influx", "LedgerSettings", "Retention",
+    "Settings", "TopicSettings", "config_folder", "effective",
     "load", "mistake_at", "unread_variables",
 ]  # fmt: skip
 
@@ -223,6 +224,31 @@ class TopicSettings(Written):
     channels: list[Ident] | None = None
 
 
+class Retention(Written):
+    """How long the ledger keeps what it holds; the section is there or everything is kept for ever.
+
+    `raw`: readings, with their verdicts, and of a channel with checks at least all since the certificate or event
+    before the one that holds; `rollups`: what they amounted to by the hour.
+    """
+
+    raw: Duration = 1095 * DAY_NS
+    rollups: Duration = 7300 * DAY_NS
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.raw < DAY_NS:
+            raise ValueError("raw must be a day or longer")
+        if self.rollups < self.raw:
+            raise ValueError("rollups must be kept as long as raw, or longer")
+        return self
+
+
+class LedgerSettings(Written):
+    """The ledger."""
+
+    retention: Retention | None = None
+
+
 class Settings(Written):
     """Everything one gateway is told."""
 
@@ -234,6 +260,7 @@ class Settings(Written):
     api: Api = Field(default_factory=Api)
     drift: DriftBudget = Field(default_factory=DriftBudget)
     lateness: Duration = 30 * DAY_NS
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     topics: list[TopicSettings] = Field(default_factory=list)
 
     @property

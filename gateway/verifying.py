@@ -1,7 +1,8 @@
 """Verdicts recomputed from the ledger, bit for bit: from registry versions, designed limits and readings alone.
 
-Every channel is judged again from its first reading with the code that judged it live, and what comes out is compared
-with what is stored. What was superseded is checked by its hash: a superseding verdict names the one before it.
+Every channel is judged again from its first reading, or from its horizon where retention has deleted earlier ones, with
+the code that judged it live, and what comes out is compared with what is stored. What was superseded is checked by its
+hash: a superseding verdict names the one before it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import difflib
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -20,7 +22,7 @@ import numpy.typing as npt
 
 from gateway.design import widen
 from gateway.errors import Refused, WrongUse
-from gateway.ledger import readings
+from gateway.ledger import readings, retention
 from gateway.ledger.registry import designed
 from gateway.metrology.conformity import Conformity
 from gateway.metrology.instants import format_instant
@@ -29,7 +31,8 @@ from gateway.pipeline.columns import Columns
 from gateway.pipeline.judge import Judgement, judge, verdict_dtype
 from gateway.pipeline.plan import NEVER, Plan, changed_from, compile_plan
 from gateway.pipeline.records import Context, context_of, flag_names, verdict_lines
-from gateway.pipeline.state import fresh
+from gateway.pipeline.state import States, fresh
+from gateway.pipeline.state import load as load_states
 from gateway.registry.build import build
 from gateway.registry.canonical import load
 from gateway.registry.specs import Specs
@@ -77,7 +80,10 @@ class Pending:
 
 @dataclass(slots=True, kw_only=True)
 class Verification:
-    """What recomputing found. `differing` counts verdicts; `differences` lists the fields of the first of them."""
+    """What recomputing found. `differing` counts verdicts; `differences` lists the fields of the first of them.
+
+    `horizons`: (device, channel, from when in ns) of channels whose earlier readings were deleted by retention.
+    """
 
     verdicts: int = 0
     superseded: int = 0
@@ -86,6 +92,7 @@ class Verification:
     differences: list[Difference] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
     software: Counter[str] = field(default_factory=Counter)
+    horizons: list[tuple[str, str, int]] = field(default_factory=list)
 
     @property
     def sound(self) -> bool:
@@ -197,10 +204,11 @@ class _Run:
     def parts(self, known: dict[int, int]) -> Iterator[_Part]:
         """Judge the channels again from their first readings, piece by piece."""
         states = fresh(len(self.plan))
+        begin = {channel: self._begin(channel, number, states) for channel, number in known.items()}
         pending: list[readings.Stored] = []
         size = 0
         for channel, number in known.items():
-            after = NEVER
+            after = begin[channel]
             while True:
                 until = self._cut(number, after)
                 stored = self._read(channel, number, after, until)
@@ -216,6 +224,17 @@ class _Run:
                 after = until
         if pending:
             yield self._judged(pending, states)
+
+    def _begin(self, channel: int, number: int, states: States) -> int:
+        """Return after when (ns) the channel is judged again, and put the state that was left behind there."""
+        horizon = retention.horizon_of(self.connection, number)
+        if horizon is None:
+            return NEVER
+        facts = self.plan.facts[channel]
+        self.found.horizons.append((facts.device, facts.channel, horizon.time))
+        with suppress(ValueError):  # of another version of the software: judged again as if history began there
+            states[channel] = load_states([horizon.state])[0]
+        return horizon.time - 1
 
     def _read(self, channel: int, number: int, after: int, until: int, *, beyond: bool = False) -> readings.Stored:
         try:
@@ -333,7 +352,9 @@ class _Run:
     def compare_beyond(self, channel: int, number: int) -> None:
         """Compare readings beyond the lateness horizon: each was judged alone, by the registry of its day."""
         last = 2**63 - 1 if self.end is None else self.end - 1
-        first = NEVER if self.start is None else self.start - 1
+        horizon = retention.horizon_of(self.connection, number)
+        first = max(NEVER if self.start is None else self.start, NEVER if horizon is None else horizon.time) - 1
+        first = max(first, NEVER)
         stored = self._read(channel, number, first, last, beyond=True)
         for i, (reading, blob, context) in enumerate(zip(stored.ids, stored.verdict, stored.context, strict=True)):
             columns = stored.columns.take([i])

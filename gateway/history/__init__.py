@@ -69,6 +69,10 @@ class History(Protocol):
         """Return the times (ns) of the first and the last reading asked for; None: there are none."""
         ...
 
+    def gone(self, query: Query, resolution: str) -> list[tuple[str, int]]:
+        """Return (channel, before when in ns) of what is asked for and was deleted on purpose."""
+        ...
+
     def raw(self, query: Query) -> Iterator[RawRow]:
         """Yield every stored reading, channel by channel in time order."""
         ...

@@ -34,7 +34,8 @@ def resolution_for(store: History, query: Query) -> str:
     """Return the resolution that shows what is asked for, as far as it holds readings, without losing sight of it."""
     span = store.span(query)
     days = 0.0 if span is None else (span[1] - span[0]) / RESOLUTIONS_NS["1d"]
-    return next((name for name, most in _FINEST if days <= most), "1d")
+    chosen = next((name for name, most in _FINEST if days <= most), "1d")
+    return "1h" if chosen in {"raw", "1m"} and store.gone(query, chosen) else chosen
 
 
 def page(store: History, query: Query, resolution: str, limit: int, after: str | None = None) -> Page:

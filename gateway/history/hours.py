@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.history.buckets import day_starts, piece_starts
+from gateway.history.keeping import kept_pieces
 from gateway.history.pieces import LAYOUT, PIECE, Pieces, cut
 from gateway.history.rows import Margins, read_rows
-from gateway.ledger import rollups
+from gateway.ledger import retention, rollups
 from gateway.ledger.rollups import HOUR_NS
 
 __all__ = ["hour_pieces"]
@@ -35,8 +36,16 @@ def hour_pieces(
     """Return the pieces of the readings in [start, end), one per UTC hour, in time order.
 
     With a zone an hour in which a day of that zone begins is two pieces, so that pieces add up to its days. In one
-    snapshot of the ledger: a roll-up and what makes it stale must be seen together.
+    snapshot of the ledger: a roll-up and what makes it stale must be seen together. Hours before the channel's horizon
+    are what is kept of them (`gateway.history.keeping`).
     """
+    horizon = retention.horizon_of(connection, channel)
+    if horizon is not None and start < horizon.time:
+        kept = kept_pieces(connection, channel, max(start, horizon.rolled), min(end, horizon.time))
+        if end <= horizon.time:
+            return kept
+        left = hour_pieces(connection, margins, channel, horizon.time, end, zone, rolled=rolled)
+        return np.concatenate((kept, left))
     days = np.zeros(0, np.int64) if zone is None else day_starts(start, end, zone)
     starts = piece_starts("1h", _UTC) if zone is None else piece_starts("1d", zone)
 

@@ -92,6 +92,10 @@ class InfluxHistory:
         spans = [s for channel in self._asked(query) if (s := self._span(query, channel)) is not None]
         return (min(a for a, _ in spans), max(b for _, b in spans)) if spans else None
 
+    def gone(self, query: Query, resolution: str) -> list[tuple[str, int]]:  # noqa: ARG002
+        """Return nothing: what InfluxDB drops by its own retention it does not say."""
+        return []
+
     def raw(self, query: Query) -> Iterator[RawRow]:
         """Yield every forwarded reading, channel by channel in time order."""
         for channel in self._asked(query):

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from math import nan
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from gateway.errors import WrongUse
 from gateway.history import Bucket, ChannelSettings, Query, RawRow
+from gateway.ledger import retention
 from gateway.ledger.rollups import HOUR_NS
 from gateway.ledger.store import Ledger
 from gateway.metrology.instants import format_instant, parse_date, parse_duration, parse_instant_file
@@ -32,6 +34,7 @@ _RAW = """
 _SPAN = """
     SELECT (SELECT MIN(time) FROM reading WHERE channel = ?1 AND time >= ?2 AND time < ?3),
            (SELECT MAX(time) FROM reading WHERE channel = ?1 AND time >= ?2 AND time < ?3)"""
+_KEPT = "SELECT MIN(start), MAX(start) FROM rollup WHERE channel = ? AND start >= ? AND start < ?"
 _QUALITIES = {q.value: q.name.lower() for q in Quality}
 
 FIRST, LAST = 0, 2**63 - 1
@@ -124,11 +127,27 @@ class LedgerHistory:
         ]
         return (min(a for a, _ in found), max(b for _, b in found)) if found else None
 
+    def gone(self, query: Query, resolution: str) -> list[tuple[str, int]]:
+        """Return (channel, before when in ns) of what is asked for and was deleted: readings, or roll-ups of hours."""
+        found = []
+        for number, channel in self._channels(query):
+            horizon = retention.horizon_of(self._connection, number)
+            if horizon is not None:
+                before = horizon.time if resolution in {"raw", "1m"} else horizon.rolled
+                found += [(channel, before)] if _bounds(query)[0] < before else []
+        return found
+
+    def _horizon(self, channel: int) -> int:
+        """Return before when (ns) readings are gone; 0: all are there."""
+        horizon = retention.horizon_of(self._connection, channel)
+        return 0 if horizon is None else horizon.time
+
     def raw(self, query: Query) -> Iterator[RawRow]:
         """Yield every stored reading, channel by channel in time order."""
         for number, channel in self._channels(query):
             unit = self._of(query.device, channel).unit
-            for r in self._connection.execute(_RAW, (number, *_bounds(query))):
+            start, end = _bounds(query)
+            for r in self._connection.execute(_RAW, (number, max(start, self._horizon(number)), end)):
                 yield {
                     "time": format_instant(r[0]),
                     "device": query.device,
@@ -149,8 +168,7 @@ class LedgerHistory:
     def buckets(self, query: Query, resolution: str) -> Iterator[Bucket]:
         """Yield one bucket per stretch that holds readings: 1m and 1h aligned to UTC, 1d to the zone."""
         from gateway.history.buckets import buckets_of
-        from gateway.history.pieces import moments
-        from gateway.history.rows import Margins, rows_before
+        from gateway.history.rows import Margins
 
         margins = Margins(self._connection)
         for number, channel in self._channels(query):
@@ -159,11 +177,21 @@ class LedgerHistory:
             if settings.register:
                 yield from self._register_buckets(margins, number, query, channel, settings, resolution, parts)
                 continue
-            start = query.start or FIRST
-            before = moments(rows_before(self._connection, margins, number, start, 1)) if start else None
+            before = self._before(margins, number, query, resolution, 1)
             for pieces in parts:
                 yield from buckets_of(pieces, before, query, channel, settings, resolution)
                 before = pieces[-1:]
+
+    def _before(self, margins: Margins, channel: int, query: Query, resolution: str, n: int) -> Pieces:
+        """Return the last `n` readings before what is asked for, each a piece; the last hours, where they are gone."""
+        from gateway.history.keeping import last_kept
+        from gateway.history.pieces import moments
+        from gateway.history.rows import rows_before
+
+        start, horizon = query.start or FIRST, self._horizon(channel)
+        if start < horizon and resolution != "1m":
+            return last_kept(self._connection, channel, start, n)
+        return moments(rows_before(self._connection, margins, channel, max(start, horizon), n))
 
     def _register_buckets(
         self,
@@ -176,15 +204,16 @@ class LedgerHistory:
         parts: Iterator[Pieces],
     ) -> list[Bucket]:
         """Return the buckets of a register, whose steps hang on readings about those that are asked for."""
+        from gateway.history.keeping import kept_steps
         from gateway.history.pieces import Rows, moments
-        from gateway.history.rows import read_rows, rows_after, rows_before
+        from gateway.history.rows import read_rows, rows_after
         from gateway.history.steps import AROUND, Surroundings, register_buckets
 
-        start, end = _bounds(query)
         about = Surroundings(
-            before=moments(rows_before(self._connection, margins, number, start, AROUND)),
-            after=moments(rows_after(self._connection, margins, number, end, AROUND)),
+            before=self._before(margins, number, query, resolution, AROUND),
+            after=moments(rows_after(self._connection, margins, number, _bounds(query)[1], AROUND)),
             read=lambda a, b: Rows.join(read_rows(self._connection, margins, number, a, b)),
+            kept=partial(kept_steps, self._connection, number),
         )
         return register_buckets(list(parts), about, query, channel, settings, resolution)
 
@@ -197,6 +226,7 @@ class LedgerHistory:
 
         start, end = _bounds(query)
         if resolution == "1m":
+            start = max(start, self._horizon(channel))
             rows = read_rows(self._connection, margins, channel, start, end)
             yield from cut(rows, piece_starts(resolution, query.zone))
             return
@@ -215,8 +245,14 @@ def _bounds(query: Query) -> tuple[int, int]:
 
 
 def _span(connection: sqlite3.Connection, channel: int, start: int, end: int) -> tuple[int, int] | None:
-    first, last = connection.execute(_SPAN, (channel, start, end)).fetchone()
-    return None if first is None else (int(first), int(last))
+    horizon = retention.horizon_of(connection, channel)
+    left = start if horizon is None else max(start, horizon.time)
+    found = [connection.execute(_SPAN, (channel, left, end)).fetchone()]
+    if horizon is not None and start < horizon.time:
+        bounds = (channel, max(start, horizon.rolled), min(end, horizon.time))
+        found.append(connection.execute(_KEPT, bounds).fetchone())
+    held = [(int(first), int(last)) for first, last in found if first is not None]
+    return (min(first for first, _ in held), max(last for _, last in held)) if held else None
 
 
 def _hours_held(connection: sqlite3.Connection, channel: int, start: int, end: int) -> tuple[int, int] | None:

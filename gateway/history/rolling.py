@@ -13,6 +13,7 @@ from itertools import groupby
 
 import numpy as np
 
+from gateway.history.keeping import carry_over
 from gateway.history.pieces import LAYOUT, PIECE, Pieces, cut
 from gateway.history.rows import Margins, read_rows
 from gateway.ledger import rollups
@@ -64,6 +65,8 @@ def _mark(ledger: Ledger) -> tuple[int, bool]:
     with ledger.transaction():
         if rollups.begin(connection, LAYOUT) != (after or 0):
             return 0, True
+        if after is None:
+            carry_over(connection)
         rollups.note_marked(connection, top, hours)
     return top - (after or 0), top - (after or 0) >= MARK_READINGS
 

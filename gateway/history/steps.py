@@ -39,6 +39,8 @@ class Surroundings:
     before: Pieces
     after: Pieces
     read: Callable[[int, int], Rows | None]
+    kept: Callable[[Pieces, Floats], Floats] = lambda _pieces, steps: steps
+    """What the pieces of hours whose readings are gone have advanced, in place of what was found."""
 
 
 def register_buckets(
@@ -53,7 +55,7 @@ def register_buckets(
     if not parts:
         return []
     pieces = np.concatenate(parts)
-    steps = piece_steps(pieces, about, settings.turn, np.array(settings.exchanges, np.int64))
+    steps = about.kept(pieces, piece_steps(pieces, about, settings.turn, np.array(settings.exchanges, np.int64)))
     steps = scaled(steps, np.full(len(steps), settings.multiplier))
     before = about.before[-1:] if len(about.before) else None
     return buckets_of(pieces, before, query, channel, settings, resolution, steps)

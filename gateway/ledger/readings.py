@@ -222,10 +222,11 @@ def since(
 
 
 def numbered(
-    connection: sqlite3.Connection, channels: Mapping[int, str], after: int
+    connection: sqlite3.Connection, channels: Mapping[int, str], after: int, until: int = 2**63 - 1
 ) -> tuple[list[Numbered], list[Numbered]]:
     """Return a device's readings whose `seq` counts all its channels: each channel's last up to `after` (ns), and all
-    later ones. `channels`: id -> name; a reading's key is its row id. Those beyond the lateness horizon do not count.
+    later ones, up to `until`. `channels`: id -> name; a reading's key is its row id. Those beyond the lateness horizon
+    do not count.
     """
     query = "SELECT time, COALESCE(boot, ''), seq, id FROM reading WHERE channel = ? AND seq_per_device AND late <> 2 "
     before: list[Numbered] = []
@@ -235,7 +236,7 @@ def numbered(
             query + "AND time <= ? ORDER BY time DESC, boot DESC, seq DESC LIMIT 1", (channel, after)
         )
         before += [(time, boot, seq, name, key) for time, boot, seq, key in last]
-        rest = connection.execute(query + "AND time > ?", (channel, after))
+        rest = connection.execute(query + "AND time > ? AND time <= ?", (channel, after, until))
         later += [(time, boot, seq, name, key) for time, boot, seq, key in rest]
     return before, later
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
-    "HOUR_NS", "Stale", "begin", "changed", "cursor", "hours_after", "hours_before", "is_amended", "is_rolled", "mark",
-    "note_marked", "put", "revision", "rolled", "stale_hours", "touch", "unmarked", "waiting",
+    "HOUR_NS", "Stale", "begin", "changed", "cursor", "first_stale", "hours_after", "hours_before", "is_amended",
+    "is_rolled", "mark", "note_marked", "put", "revision", "rolled", "stale_hours", "touch", "unmarked", "waiting",
 ]  # fmt: skip
 
 HOUR_NS = 3600 * 10**9
@@ -35,11 +35,17 @@ def cursor(connection: sqlite3.Connection, layout: int) -> int | None:
 
 
 def begin(connection: sqlite3.Connection, layout: int) -> int:
-    """Return the cursor; roll-ups of another layout are dropped, to be made again. In a transaction."""
+    """Return the cursor; roll-ups of another layout are dropped, to be made again, but those whose readings are gone.
+
+    In a transaction.
+    """
     known = cursor(connection, layout)
     if known is not None:
         return known
-    connection.execute("DELETE FROM rollup")
+    connection.execute(
+        "DELETE FROM rollup WHERE NOT EXISTS"
+        " (SELECT 1 FROM horizon h WHERE h.channel = rollup.channel AND h.time > rollup.start)"
+    )
     connection.execute("DELETE FROM rollup_stale")
     connection.executemany(
         "INSERT INTO rollup_cursor VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = excluded.n",
@@ -75,8 +81,12 @@ def note_marked(connection: sqlite3.Connection, top: int, hours: Iterable[tuple[
 
 
 def mark(connection: sqlite3.Connection, hours: Iterable[tuple[int, int]]) -> None:
-    """Mark hours (channel, start) as stale. In a transaction."""
-    connection.executemany("INSERT INTO rollup_stale (channel, start) VALUES (?, ?)", hours)
+    """Mark hours (channel, start) as stale, but those whose readings are gone. In a transaction."""
+    connection.executemany(
+        "INSERT INTO rollup_stale (channel, start) SELECT ?1, ?2"
+        " WHERE NOT EXISTS (SELECT 1 FROM horizon WHERE channel = ?1 AND time > ?2)",
+        hours,
+    )
 
 
 def waiting(connection: sqlite3.Connection, until: int, limit: int) -> list[Stale]:
@@ -111,6 +121,12 @@ def rolled(connection: sqlite3.Connection, channel: int, start: int, end: int) -
         "SELECT piece FROM rollup WHERE channel = ? AND start >= ? AND start < ? ORDER BY start", (channel, start, end)
     )
     return b"".join([piece for (piece,) in rows.fetchall()])
+
+
+def first_stale(connection: sqlite3.Connection, channel: int) -> int:
+    """Return the channel's first hour (ns) whose roll-up is marked as not holding; far ahead if there is none."""
+    found = connection.execute("SELECT MIN(start) FROM rollup_stale WHERE channel = ?", (channel,)).fetchone()[0]
+    return 2**63 - 1 if found is None else int(found)
 
 
 def stale_hours(connection: sqlite3.Connection, channel: int, after: int) -> list[int]:

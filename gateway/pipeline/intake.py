@@ -117,10 +117,11 @@ class Settled:
     seen: Seen
 
 
-def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None) -> Intake:
+def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None, horizon: Ints | None = None) -> Intake:
     """Check readings against the plan and make sorted columns of those that fit.
 
     `at` (ns) is the moment of receipt; None for recorded files, which may hold any time. `seen`: a row per channel.
+    `horizon`: per channel, before when (ns) readings were deleted, so that a repeat could not be told from a new one.
     """
     said = _gathered(readings)
     found = zip(said["device"], said["channel"], strict=True)
@@ -129,8 +130,8 @@ def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None)
     refused: list[Refusal] = []
     keep = np.ones(len(readings), np.bool_)
     latest = None if at is None else at + FUTURE_NS
-    for i in np.flatnonzero(_suspicious(plan, columns, said["unit"], latest)).tolist():
-        problem = _problem(plan, columns, i, readings[i], latest)
+    for i in np.flatnonzero(_suspicious(plan, columns, said["unit"], latest, horizon)).tolist():
+        problem = _problem(plan, columns, i, readings[i], latest, horizon)
         if problem is not None:
             keep[i] = False
             refused.append(_refusal(readings[i], *problem, recorded=at is None))
@@ -153,8 +154,8 @@ def _gathered(readings: Sequence[Reading]) -> dict[str, tuple[Any, ...]]:
     return dict(zip(names, zip(*map(astuple, readings), strict=True) if readings else [()] * len(names), strict=True))
 
 
-def _suspicious(plan: Plan, columns: Columns, units: Sequence[str], latest: int | None) -> Bools:
-    """Return the rows that cannot be taken as they are: unknown, ahead of their time, ambiguous, in another unit."""
+def _suspicious(plan: Plan, columns: Columns, units: Sequence[str], latest: int | None, horizon: Ints | None) -> Bools:
+    """Return the rows that cannot be taken as they are: unknown, out of their time, ambiguous, in another unit."""
     known = columns.channel >= 0
     present, place = np.unique(columns.channel, return_inverse=True)
     own = np.array([plan.facts[c].unit if c >= 0 else "" for c in present.tolist()], object)
@@ -163,17 +164,24 @@ def _suspicious(plan: Plan, columns: Columns, units: Sequence[str], latest: int 
     odd: Bools = ~known | (own[place] != given).astype(np.bool_)
     if latest is not None:
         odd |= columns.time > latest
+    if horizon is not None:
+        odd |= columns.time < horizon[columns.channel]
     checks = ~np.isnan(columns.reference) & np.isnan(columns.value_start)
     return odd | (checks & known & plan.register[columns.channel])
 
 
-def _problem(plan: Plan, columns: Columns, row: int, r: Reading, latest: int | None) -> tuple[Why, str] | None:
+def _problem(
+    plan: Plan, columns: Columns, row: int, r: Reading, latest: int | None, horizon: Ints | None
+) -> tuple[Why, str] | None:
     """Return why a reading cannot be taken; None when it can, its row then being in the channel's unit."""
     channel = int(columns.channel[row])
     if channel < 0:
         return _unknown(plan, r)
     if latest is not None and r.time > latest:
         return Why.FUTURE_TIME, "more than 5 min ahead of its receipt; set the instrument's clock"
+    if horizon is not None and r.time < horizon[channel]:
+        since = format_instant(int(horizon[channel]))
+        return Why.BAD_TIME, f"readings before {since} were deleted by retention: it may have been one of them"
     if r.reference is not None and r.value_start is None and plan.register[channel]:
         return Why.AMBIGUOUS_CHECK, "a check on a register needs value_start: the amount is value - value_start"
     return None if r.unit == plan.facts[channel].unit else _unit_problem(plan, columns, row, r.unit)

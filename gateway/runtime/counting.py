@@ -55,12 +55,12 @@ class DeviceCounts:
     def _names(self, device: str) -> dict[int, str]:
         return {int(self._ids[c]): self._plan.facts[c].channel for c in self._plan.devices[device]}
 
-    def filled(self, stored: Stored, channel: int, after: int) -> Stored:
-        """Return the channel's stored readings, those later than `after`, with what is missing before each."""
+    def filled(self, stored: Stored, channel: int, after: int, until: int = 2**63 - 1) -> Stored:
+        """Return the channel's stored readings, later than `after` up to `until` (ns), with what is missing before."""
         if not stored.columns.seq_per_device.any():
             return stored
         device = self._plan.facts[channel].device
-        before, later = numbered(self._connection, self._names(device), after)
+        before, later = numbered(self._connection, self._names(device), after, until)
         now = missing_before([*later, *self._fresh.get(device, ())], before)
         missing = np.array([now.get(i, 0) for i in stored.ids], np.int64)
         return replace(stored, columns=replace(stored.columns, missing=missing))

@@ -19,7 +19,7 @@ import gateway
 from gateway.alarms.conditions import RULES, AlarmKind, Severity, Transition
 from gateway.alarms.life import Happening
 from gateway.ledger import alarms as alarm_rows
-from gateway.ledger import quarantine, readings, states
+from gateway.ledger import quarantine, readings, retention, states
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Quality, Reading, Refusal
 from gateway.pipeline.columns import Columns, Ints, boot_code, runs
@@ -128,6 +128,7 @@ class Ingest:
             standing = states.standing(connection, plan)
             self._layout = readings.layout_id(connection, verdict_dtype())
             self.alarms = alarm_rows.open_alarms(connection)
+            self.horizon = retention.horizons(connection, standing.ids)
         self.ids, self.seen, self.states = standing.ids, standing.seen, standing.states
         self._since_checkpoint = np.full(len(plan), CHECKPOINT_READINGS, np.int64)
         self._contexts = np.zeros(len(plan.epochs), np.int64)
@@ -163,6 +164,12 @@ class Ingest:
             self.alarms = standing
         return Done(happenings=happenings + more, channels=touched)
 
+    def draw_horizon(self, channel: int, time: int) -> None:
+        """Take nothing older than `time` (ns) of a channel any more: what is older has been deleted."""
+        if self.horizon is None:
+            self.horizon = np.full(len(self.plan), NEVER, np.int64)
+        self.horizon[channel] = time
+
     def reload_alarms(self) -> None:
         """Take over what people did to alarms."""
         self.alarms = alarm_rows.open_alarms(self.ledger.connection)
@@ -170,7 +177,7 @@ class Ingest:
     def process(self, batch: Batch) -> Done:
         """Judge and commit one batch; return what became of it."""
         plan = self.plan
-        intake = receive(plan, self.seen, batch.readings, None if batch.recorded else batch.at)
+        intake = receive(plan, self.seen, batch.readings, None if batch.recorded else batch.at, self.horizon)
         with self.ledger.transaction() as connection:
             intake = without_repeats(intake, readings.met(connection, intake.stretches(), self.ids))
             stored = readings.find(connection, intake.questions(), self.ids)
@@ -397,7 +404,7 @@ class Ingest:
         states.forget_checkpoints(connection, channel_id, earliest)
         group = group_start(self.plan, self.states[channel], channel)
         known = states.checkpoint_before(connection, channel_id, min(earliest, group))
-        start, state = (NEVER, fresh(1)) if known is None else (known[0], load([known[1]]))
+        start, state = _beginning(connection, channel_id, earliest) if known is None else (known[0], load([known[1]]))
         old = counts.filled(readings.since(connection, channel, channel_id, start), channel, start)
         joined = Columns.join([old.columns, new])
         order = joined.sorted_rows()
@@ -474,7 +481,7 @@ class Ingest:
         channel_id = int(self.ids[channel])
         states.forget_checkpoints(connection, channel_id, since)
         known = states.checkpoint_before(connection, channel_id, since)
-        start, state = (NEVER, fresh(1)) if known is None else (known[0], load([known[1]]))
+        start, state = _beginning(connection, channel_id, since) if known is None else (known[0], load([known[1]]))
         counts = DeviceCounts(connection, self.plan, self.ids)
         old = counts.filled(readings.since(connection, channel, channel_id, start), channel, start)
         standing = dict(self.alarms)
@@ -503,6 +510,22 @@ class Ingest:
             states.put_checkpoints(connection, rows)
             since[touched[due]] = 0
         return since
+
+
+def _beginning(connection: sqlite3.Connection, channel_id: int, since: int) -> tuple[int, npt.NDArray[Any]]:
+    """Return where judging a channel again begins that is judged otherwise from `since` on: after when (ns), and its
+    state there.
+
+    Where readings were deleted that is the horizon. If other rules hold from before it, the state that the deleted
+    readings left behind counts no more: the channel is judged as if its history began there.
+    """
+    horizon = retention.horizon_of(connection, channel_id)
+    if horizon is None:
+        return NEVER, fresh(1)
+    if since < horizon.time:
+        retention.begin_anew(connection, channel_id, dump(fresh(1))[0])
+        return horizon.time - 1, fresh(1)
+    return horizon.time - 1, load([horizon.state])
 
 
 def _places(settled: Settled) -> Places:

@@ -40,6 +40,8 @@ TELL_BEHIND_S = 0.5
 WATCH_S = 0.25
 CHECKPOINT_S = 0.5
 LONG_LOG_PAGES = 8192
+BUSY_S = 1.0
+HOUSE_TROUBLE_S = 60.0
 FRESH_NS = 60 * 10**9
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
 STALLED_S = 10.0
@@ -115,6 +117,7 @@ class Service:
     lateness_ns: int
     flush: Callable[[Ingest], None] = lambda _ingest: None
     horizon: Callable[[], int] | None = None
+    housekeeping: Callable[[Ingest, int], float] | None = None
     totals: Totals = field(default_factory=Totals)
     ingest: Ingest | None = None
     trouble: str | None = None
@@ -149,6 +152,7 @@ class Service:
                         tasks.create_task(self._tell(on_ledger), name="tell"),
                         tasks.create_task(self._watch(on_ledger), name="watch"),
                         tasks.create_task(self._checkpoint(on_ledger), name="checkpoint"),
+                        tasks.create_task(self._keep_house(on_ledger), name="housekeeping"),
                     ]
                     await self._ingest(on_ledger, stop)
                     for task in beside:
@@ -297,6 +301,21 @@ class Service:
                 self.announce(ingest, done)
         except (sqlite3.Error, OSError) as error:
             log.error("the ledger cannot be written: %s", error)
+
+    async def _keep_house(self, on_ledger: OnLedger) -> None:
+        """Have deleted what is not to be kept any longer, a little at a time, but not behind a backlog."""
+        if self.housekeeping is None:
+            return
+        while True:
+            wait = BUSY_S if self.behind else await on_ledger(partial(self._clear, self.housekeeping))
+            await asyncio.sleep(wait)
+
+    def _clear(self, housekeeping: Callable[[Ingest, int], float]) -> float:
+        try:
+            return housekeeping(self._at_work, self.clock())
+        except (sqlite3.Error, OSError) as error:
+            log.error("retention: the ledger cannot be written: %s", error)
+            return HOUSE_TROUBLE_S
 
     async def _checkpoint(self, on_ledger: OnLedger) -> None:
         """Move the log into the ledger's file on a thread of its own, so that no message waits for it.

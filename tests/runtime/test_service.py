@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -236,3 +237,26 @@ def test_a_ledger_thread_that_is_stuck_shows_how_long(tmp_path: Path, monkeypatc
 
 def _wait(let_go: threading.Event) -> None:
     assert let_go.wait(PATIENCE_S)
+
+
+def test_house_is_kept_on_the_ledgers_thread_and_trouble_there_stops_nothing(tmp_path: Path) -> None:
+    async def run() -> None:
+        place = Place(tmp_path)
+        seen: list[tuple[str, int]] = []
+
+        def keep(ingest: Ingest, at: int) -> float:
+            seen.append((threading.current_thread().name, at))
+            if len(seen) == 2:
+                raise sqlite3.OperationalError("database or disk is full")
+            assert ingest.ledger.connection.execute("SELECT 1").fetchone() == (1,)
+            return 0.0
+
+        place.service.housekeeping = keep
+        async with running(place):
+            await until(lambda: len(seen) == 2)
+            await place.put(0, 5)
+            await until(lambda: place.source.unacknowledged == 0)
+        assert place.stored() == list(range(5))
+        assert all(name.startswith("ledger") and at == NOW for name, at in seen)
+
+    asyncio.run(run())

@@ -81,6 +81,7 @@ def _record(applied: Applied, dry_run: bool) -> dict[str, object]:
             {"device": d, "channel": c, "from": _from(since), "verdicts": n}
             for (d, c), (since, n) in applied.superseded.items()
         ],
+        "gone": [{"device": d, "channel": c, "before": _from(since)} for (d, c), since in applied.gone.items()],
         "refused": [
             {"file": m.file, "line": m.line, "key": m.key, "message": m.message}
             for m in sorted(applied.refused, key=str)
@@ -107,6 +108,8 @@ def _tell(applied: Applied, dry_run: bool) -> None:
     for (device, channel), (since, n) in applied.superseded.items():
         start = _from(since) or "the beginning"
         write(f"! {device} {channel}: {n} verdicts from {start} on are judged again")
+    for (device, channel), since in applied.gone.items():
+        note(f"! {device} {channel}: what was before {_from(since)} was deleted by retention; judged from there on")
     counts = Counter(c.action.value for c in applied.changes)
     nothing = "nothing: these files hold no devices, certificates or events"
     said = ", ".join(f"{n} {action}" for action, n in counts.items()) or ("nothing" if applied.refused else nothing)

@@ -68,6 +68,17 @@ def history(
         else:
             as_text = {"csv": formats.csv_text, "ndjson": formats.ndjson_text, "table": formats.table_text}[form]
             _write(as_text(fields, rows), out)
+        for name, before in store.gone(query, chosen):
+            note(_gone(device, name, before, chosen))
+
+
+def _gone(device: str, channel: str, before: int, resolution: str) -> str:
+    from gateway.metrology.instants import format_instant
+
+    since = format_instant(before)
+    if resolution in {"raw", "1m"}:
+        return f"raw readings of {device} {channel} before {since} were deleted by retention; --resolution 1h has them"
+    return f"roll-ups of {device} {channel} before {since} were deleted by retention"
 
 
 def _counted(rows: Iterable[dict[str, object]]) -> Iterator[dict[str, object]]:

@@ -96,6 +96,7 @@ def _document(found: Verification, software: str, elapsed: float) -> dict[str, o
             for p in found.pending
         ],
         "channels": found.channels,
+        "horizons": [{"device": d, "channel": c, "from": format_instant(time)} for d, c, time in found.horizons],
         "software": software,
         "judged_by": dict(sorted(found.software.items())),
         "not_covered": NOT_COVERED,
@@ -118,6 +119,8 @@ def _print(found: Verification, software: str, elapsed: float) -> None:
             "judged by; the gateway, or `metergate import`, will judge it again and supersede, unless they were "
             "changed by other hands"
         )
+    for device, channel, begin in found.horizons:
+        note(f"{device} {channel}: readings and verdicts before {format_instant(begin)} were deleted by retention")
     others = {name: n for name, n in sorted(found.software.items()) if name != software}
     for name, n in others.items():
         note(f"{n} verdicts were judged by Metergate {name}, this is {software}: they may differ where software did")
