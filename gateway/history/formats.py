@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +22,7 @@ _TRUTHS = frozenset({"stable", "late"})
 _COUNTS = frozenset({"seq", "n", "checks", "gaps"})
 _FREE = frozenset({"boot", "unit"})
 """Text that instruments and people choose."""
+_QUOTED = frozenset(',"\r\n')
 _TEXTS = frozenset({"device", "channel", "unit", "boot", "quality"})
 
 
@@ -48,30 +47,36 @@ def ndjson_text(fields: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
 
 def csv_text(fields: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
     """Yield CSV with a header; absent facts are empty cells, booleans true and false."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(fields)
-    guarded = [i for i, f in enumerate(fields) if f in _FREE or f in _TRUTHS]
     values = operator.itemgetter(*fields)
     given = iter(rows)
-    while some := [list(values(row)) for row in itertools.islice(given, PAGE)]:
-        for i in guarded:
-            for cells in some:
-                cells[i] = _cell(cells[i])
-        writer.writerows(some)
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-    yield buffer.getvalue()
+    said: dict[tuple[str, object], str] = {}
+    yield ",".join(fields) + "\n"
+    while some := list(map(values, itertools.islice(given, PAGE))):
+        columns = (_cells(f, column, said) for f, column in zip(fields, zip(*some, strict=True), strict=True))
+        yield "\n".join(map(",".join, zip(*columns, strict=True))) + "\n"
 
 
-def _cell(value: object) -> object:
-    """Write booleans as true and false; keep spreadsheet programs from running text as a formula."""
-    if value is True or value is False:
-        return "true" if value else "false"
-    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        return "'" + value
-    return value
+def _cells(field: str, column: Sequence[Any], said: dict[tuple[str, object], str]) -> Sequence[str]:
+    """Return a column as cells, many at a time: a csv.writer looks at each character. `said` remembers texts."""
+    if field in _TIMES:
+        return column
+    if field in _TEXTS:
+        for text in set(column):
+            if (field, text) not in said:
+                said[field, text] = _text_cell(text, free=field in _FREE)
+        return [said[field, text] for text in column]
+    if field in _TRUTHS:
+        return ["" if v is None else "true" if v else "false" for v in column]
+    return ["" if v is None else repr(v) for v in column]
+
+
+def _text_cell(text: str | None, *, free: bool) -> str:
+    """Quote what CSV wants quoted; keep spreadsheet programs from running text as a formula."""
+    if text is None:
+        return ""
+    if free and text[:1] in {"=", "+", "-", "@", "\t", "\r"}:
+        text = "'" + text
+    return text if _QUOTED.isdisjoint(text) else '"' + text.replace('"', '""') + '"'
 
 
 def table_text(fields: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
