@@ -11,8 +11,10 @@ What stands follows from the conditions of the channels alone, so it is the same
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from heapq import heapify, heappop
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +67,10 @@ def excursion_of(plan: Plan, codes: Mapping[int, str], channel: int, state: Any)
     name = codes.get(int(state["standard"]))
     if name is None or not int(state["drift_level"]):
         return None
-    way = float(state["centre"]) if int(state["offset"]) else float(state["ewma_value"])
+    if int(state["offset"]):
+        way = float(state["centre"])
+    else:
+        way = float(_way(state["cusum_upper"], state["cusum_lower"], state["ewma_value"]))
     return Excursion(
         channel=channel,
         since=int(state["drift_since"]),
@@ -82,7 +87,7 @@ def excursion_at(plan: Plan, change: Change, columns: Columns, verdict: Any) -> 
     if name is None:
         return None
     signalled = any(verdict[f"{d.name}_signal"] for d in plan.charts if d.kind == "drift")
-    way = float(verdict["ewma_statistic"] if signalled else verdict["residual"])
+    way = float(_way(*(verdict[name] for name in _CHARTED)) if signalled else verdict["residual"])
     return Excursion(
         channel=change.channel,
         since=change.since,
@@ -96,8 +101,10 @@ def happen_in_order(plan: Plan, changes: Iterable[Change], columns: Columns, jud
     """Return what changes in the order of event time do to alarms, common modes seen: of all there is, at once."""
     standing: OpenAlarms = {}
     excursions: dict[int, Excursion] = {}
+    turns: list[Turn] = []
     out: list[Happening] = []
     for change in changes:
+        out += _turned(plan, turns, change.time, excursions, standing)
         happened = happen(plan, [change], columns, judgement, standing)
         if change.kind is AlarmKind.DRIFT:
             before = excursions.pop(change.channel, None)
@@ -106,12 +113,53 @@ def happen_in_order(plan: Plan, changes: Iterable[Change], columns: Columns, jud
                 begun = excursion_at(plan, change, columns, judgement.verdicts[check])
                 if begun is not None:
                     excursions[change.channel] = begun
+                    turns += _turns(plan, change, columns, judgement, check)
+                    heapify(turns)
             elif change.transition is not Transition.CLEARED and before is not None:
                 excursions[change.channel] = before
             if before is not None or change.channel in excursions:
                 happened = settle_common(plan, excursions.values(), standing, happened, change.time)
         out += happened
+    return [*out, *_turned(plan, turns, inf, excursions, standing)]
+
+
+def _turned(
+    plan: Plan, turns: list[Turn], until: float, excursions: dict[int, Excursion], standing: OpenAlarms
+) -> list[Happening]:
+    """Return what becomes of common modes by the turns before a moment (ns), which are taken out of the heap."""
+    out: list[Happening] = []
+    while turns and turns[0][0] < until:
+        at, channel, since, sign = heappop(turns)
+        if channel in excursions and excursions[channel].since == since:
+            excursions[channel] = replace(excursions[channel], sign=sign)
+            out += settle_common(plan, excursions.values(), standing, [], at)
     return out
+
+
+Turn = tuple[int, int, int, int]
+"""(time, channel, since when its `drift` stands, which way it goes from then on): times in ns."""
+
+
+def _turns(plan: Plan, change: Change, columns: Columns, judgement: Judgement, check: int) -> Iterator[Turn]:
+    """Yield where charts turn the way of an excursion that they signalled: its alarm may stand when the shift comes."""
+    if not any(judgement.verdicts[check][f"{d.name}_signal"] for d in plan.charts if d.kind == "drift"):
+        return
+    end = int(np.searchsorted(columns.channel[judgement.check_row], change.channel, side="right"))
+    later = judgement.verdicts[check:end]
+    ways = _way(*(later[name] for name in _CHARTED))
+    charted = np.flatnonzero(~np.isnan(ways))
+    up = ways[charted] > 0.0
+    for n in np.flatnonzero(up[1:] != up[:-1]).tolist():
+        time = int(columns.time[judgement.check_row[check + charted[n + 1]]])
+        yield time, change.channel, change.since, 1 if up[n + 1] else -1
+
+
+_CHARTED = ("cusum_upper", "cusum_lower", "ewma_statistic")
+
+
+def _way(upper: Any, lower: Any, ewma: Any) -> Any:
+    """Return which way checks go: up if above 0. By CUSUM, which an end of the shift only wears off; at 0 by EWMA."""
+    return np.where(upper != lower, upper - lower, ewma)
 
 
 def _common(plan: Plan, excursions: Iterable[Excursion]) -> Common | None:

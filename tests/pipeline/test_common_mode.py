@@ -131,6 +131,21 @@ def test_batches_and_late_readings_end_in_the_same_open_alarms(order: random.Ran
     assert found == expected
 
 
+def test_an_alarm_that_stood_the_other_way_when_the_shift_came_belongs_to_it(tmp_path: Path) -> None:
+    """c was off downwards for a day; its alarm still stands when all three go up."""
+    shifted = life({"a": (20, 0.012), "b": (20, 0.012), "c": (20, 0.012)}, 24)
+    readings = [replace(r, value=r.value - 0.008) if (r.device, r.seq) == ("c", 18) else r for r in shifted]
+    before = [r for r in readings if (r.seq or 0) < 20]
+    assert told(PLAN, before) == [("drift", "c", "raised", None)]
+    raised = [h.alarm.id for h in replay(PLAN, readings).happenings if h.alarm.kind is AlarmKind.STANDARD]
+    assert len(raised) == 1
+    ingest = ingest_in(tmp_path, PLAN)
+    for i in range(0, len(readings), 7):
+        feed(ingest, readings[i : i + 7])
+    assert [name for name, _ in _open(ingest)] == raised
+    ingest.ledger.close()
+
+
 def test_late_readings_that_undo_one_shift_amend_the_alarm() -> None:
     """c is off by 2.5 σ for three checks: enough for CUSUM, unless good checks lay between them."""
     readings = life({"a": (20, 0.012), "b": (20, 0.012), "c": (20, 0.004)}, 23)
