@@ -35,7 +35,7 @@ LONGEST = 15
 """Run lengths beyond that many times the design count as that: means are then too short, never too long."""
 
 STATED = 0.01
-"""Independent channels that are flagged in the end, by decision 25."""
+"""Independent channels that are flagged in the end, by decision 23."""
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
