@@ -164,6 +164,8 @@ def _suspicious(plan: Plan, columns: Columns, units: Sequence[str], latest: int 
     odd: Bools = ~known | (own[place] != given).astype(np.bool_)
     if latest is not None:
         odd |= columns.time > latest
+    if not len(plan):
+        return odd
     if horizon is not None:
         odd |= columns.time < horizon[columns.channel]
     checks = ~np.isnan(columns.reference) & np.isnan(columns.value_start)

@@ -348,3 +348,10 @@ def test_where_the_centre_of_a_learning_check_lies_hangs_on_no_cut(tmp_path: Pat
             take(ingest, *life[start : start + size])
         said = [str(verdict(b)["mode"]) for (b,) in asked(ingest, "SELECT verdict FROM reading ORDER BY time")]
     assert said == ["2"] * 5 + ["1"] * 7
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_an_empty_registry_quarantines_whatever_comes(tmp_path: Path, recorded: bool) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        done = take(Ingest(ledger, plan_of([]), LATENESS), check("a", 1, 5.001, seq=1), recorded=recorded)
+    assert (done.received, done.quarantined, done.reasons) == (1, 1, {"unknown_device": 1})
