@@ -30,7 +30,7 @@ from gateway.history.points import (
 )
 from gateway.ledger import alarms as alarm_rows
 from gateway.ledger import forwarding as sent
-from gateway.ledger import readings
+from gateway.ledger import readings, retention
 from gateway.ledger.forwarding import ALARM, AMENDED, READING, ROLLUP, Cursor, Refused
 from gateway.ledger.store import Ledger
 from gateway.metrology.instants import parse_rfc3339
@@ -133,7 +133,8 @@ class Feed:
             return None
         self._zone_before = self._zone.key
         sites = {site for rows in sent.series_of(self.ledger.connection).values() for _, site, _ in rows}
-        cleared = [(predicate("rollup_1d", {"site": site}), 0, LAST) for site in sorted(sites)]
+        first = retention.rolled_until(self.ledger.connection)  # what the ledger has no more stays as it is
+        cleared = [(predicate("rollup_1d", {"site": site}), first, LAST) for site in sorted(sites)]
         return Parcel(stream=ROLLUP, after=Cursor(), lines=[], marks=[], unencodable=[], cleared=cleared)
 
     def _alarms(self) -> Parcel | None:

@@ -21,7 +21,7 @@ from gateway.history.lineprotocol import Field, Unencodable, fields_text
 from gateway.history.points import Tags, predicate
 from gateway.history.steps import AROUND
 from gateway.ledger import forwarding as sent
-from gateway.ledger import rollups
+from gateway.ledger import retention, rollups
 from gateway.ledger.registry import documents
 from gateway.ledger.rollups import HOUR_NS
 from gateway.ledger.store import Ledger
@@ -94,9 +94,17 @@ class RollUps:
         if not old:
             return None
         bare = [key for key in sorted(old) if _says_less(known.get(key, nothing), self._settings[key])]
-        of = [predicate(f"rollup_{r}", {"device": d, "channel": c}) for d, c in bare for r in ("1h", "1d")]
-        note = partial(_anew, old, {key: said[key] for key in old})
-        return Changed(cleared=[(which, 0, LAST) for which in of], note=note)
+        cleared = [
+            (predicate(f"rollup_{r}", {"device": key[0], "channel": key[1]}), self._kept_from(old[key]), LAST)
+            for key in bare
+            for r in ("1h", "1d")
+        ]
+        return Changed(cleared=cleared, note=partial(_anew, old, {key: said[key] for key in old}))
+
+    def _kept_from(self, channel: int) -> int:
+        """Return from when (ns) on the ledger still has roll-ups: what is older is in InfluxDB alone."""
+        horizon = retention.horizon_of(self._ledger.connection, channel)
+        return 0 if horizon is None else horizon.rolled
 
     def _is_sent(self, channel: int, after: int) -> bool:
         return after > 0 and rollups.is_rolled(self._ledger.connection, channel, after)
@@ -129,13 +137,16 @@ class RollUps:
         history = LedgerHistory(self._ledger, self._settings)
         register = self._settings.get((device, name), _NOTHING).register
         hours = _with_neighbours(self._ledger.connection, channel, made, register=register)
+        kept_from = self._kept_from(channel)
         for first, last in _stretches(sorted(hours)):
             query = Query(device=device, channel=name, start=first, end=last + HOUR_NS, zone=self._zone)
             for bucket in history.buckets(query, "1h"):
                 at = parse_rfc3339(str(bucket["time"]))
                 if at in hours:
                     yield _Said(measurement="rollup_1h", start=at, end=at + HOUR_NS, bucket=bucket)
-            days = day_starts(first, last + HOUR_NS - 1, self._zone).tolist()
+            days = [d for d in day_starts(first, last + HOUR_NS - 1, self._zone).tolist() if d >= kept_from]
+            if len(days) < 2:
+                continue
             ends = dict(pairwise(days))
             for bucket in history.buckets(replace(query, start=days[0], end=days[-1]), "1d"):
                 at = parse_rfc3339(str(bucket["time"]))

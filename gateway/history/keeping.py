@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from gateway.history.pieces import PIECE, Pieces, Rows, moments
 from gateway.history.rows import Margins, read_rows, rows_after, rows_before
-from gateway.ledger import readings, retention, rollups
+from gateway.ledger import retention, rollups
 
 __all__ = ["carry_over", "kept_pieces", "kept_steps", "last_kept", "note_layout", "steps_to_keep"]
 
@@ -74,6 +74,8 @@ def steps_to_keep(
 
 def note_layout(connection: sqlite3.Connection) -> None:
     """Note that what is kept has the layout of today. In a transaction."""
+    from gateway.ledger import readings
+
     number = readings.layout_id(connection, PIECE)
     connection.execute(
         "INSERT INTO rollup_cursor VALUES ('kept', ?) ON CONFLICT (name) DO UPDATE SET n = excluded.n", (number,)
@@ -97,7 +99,11 @@ def carry_over(connection: sqlite3.Connection) -> None:
 
 def _kept_layout(connection: sqlite3.Connection) -> np.dtype[Any]:
     row = connection.execute("SELECT n FROM rollup_cursor WHERE name = 'kept'").fetchone()
-    return PIECE if row is None else readings.layout(connection, int(row[0]))
+    if row is None:
+        return PIECE
+    from gateway.ledger import readings  # a fifth of a command's start-up
+
+    return readings.layout(connection, int(row[0]))
 
 
 def _as_pieces(packed: bytes, layout: np.dtype[Any]) -> Pieces:

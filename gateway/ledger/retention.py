@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHUNK", "Deletion", "Horizon", "begin_anew", "close_run", "count_between", "counts_device", "delete_some",
     "deletions", "draw", "draw_rolled", "first_left", "first_time", "horizon_of", "horizons", "kept_steps", "open_run",
-    "pending", "unsettled",
+    "pending", "rolled_until", "unsettled",
 ]  # fmt: skip
 
 CHUNK = 500
@@ -73,6 +73,11 @@ def first_left(connection: sqlite3.Connection, channel_id: int) -> int:
     """Return from when (ns) on readings of the channel are kept; far back where none were ever deleted."""
     row = connection.execute("SELECT time FROM horizon WHERE channel = ?", (channel_id,)).fetchone()
     return -(2**63) if row is None else int(row[0])
+
+
+def rolled_until(connection: sqlite3.Connection) -> int:
+    """Return from when (ns) on no channel lacks roll-ups; 0: nothing of them was ever deleted."""
+    return int(connection.execute("SELECT COALESCE(MAX(rolled), 0) FROM horizon").fetchone()[0])
 
 
 def horizons(connection: sqlite3.Connection, channel_ids: Ints) -> Ints | None:

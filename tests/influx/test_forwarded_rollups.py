@@ -20,6 +20,7 @@ from gateway.history import Query
 from gateway.history.forward import Feed, Parcel
 from gateway.history.ledger import LedgerHistory, channel_settings
 from gateway.history.rolling import advance, catch_up
+from gateway.ledger import retention
 from gateway.ledger.registry import documents, put
 from gateway.ledger.store import Ledger
 from gateway.metrology.instants import format_instant, parse_rfc3339
@@ -237,4 +238,36 @@ def test_a_register_in_order_sends_few_hours_again_and_a_quiet_registry_none(tmp
     site.register(40, exchanged=False)
     assert site.send() == len(site.answers())
     assert site.send() == 0
+    site.centre.close()
+
+
+def test_what_the_ledger_has_deleted_stays_in_influxdb_as_it_was(tmp_path: Path) -> None:
+    site = Site(tmp_path, InStandIn())
+    site.register(1, exchanged=False, every="10m")
+    site.live([[meter(k, "voltage", "V", 230.0) for k in range(300)], [check(k) for k in range(300)], "roll", "send"])
+    before = site.kept.rollups()
+    edge = START + 2 * DAY + 7 * HOUR
+    with site.centre.ledger.transaction() as connection:
+        for (channel,) in connection.execute("SELECT id FROM channel").fetchall():
+            retention.draw(connection, channel, edge, b"", [])
+        retention.draw_rolled(connection, edge, None)
+        connection.execute("DELETE FROM reading WHERE time < ?", (edge,))
+        connection.execute("DELETE FROM rollup WHERE start < ?", (edge,))
+    site.register(1, exchanged=False)  # the scale's readings are no longer expected every so often
+    assert site.send() > 0
+    after = site.kept.rollups()
+    assert after.keys() == before.keys()
+    changed = {key for key in after if after[key] != before[key]}
+    assert {(name, device) for name, device, _, _ in changed} == {("rollup_1h", "scale"), ("rollup_1d", "scale")}
+    assert min(at for _, _, _, at in changed) >= edge
+    with Ledger.open(tmp_path) as ledger:
+        feed = Feed(ledger, "s", TARGET, ZoneInfo("Asia/Ho_Chi_Minh"))
+        while (parcel := feed.next()) is not None:
+            site.kept.take(parcel)
+            feed.settle(parcel, [], 1)
+    moved = site.kept.rollups()
+    assert {key: moved[key] for key in before if key[3] < edge} == {
+        key: v for key, v in before.items() if key[3] < edge
+    }
+    assert {key for key in moved if key[0] == "rollup_1d" and key[3] >= edge}.isdisjoint(before)
     site.centre.close()
