@@ -26,11 +26,15 @@ class Redesigned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redesign:
-    """What was (or would be) designed: for how many channels, before and now, and the channels whose limits change."""
+    """What was (or would be) designed: for how many channels, before and now, and the channels whose limits change.
+
+    `by_hand`: channels whose drift charts the registry sets; they signal as they are set to, beside the budget.
+    """
 
     budget: str
     before: int
     channels: int
+    by_hand: int
     changed: tuple[Redesigned, ...]
 
 
@@ -51,4 +55,5 @@ def redesign_limits(config: Path | None, *, now: int, keep: bool) -> Redesign:
                 put_designed(connection, new)
                 put_designed_for(connection, size)
     changed = tuple(Redesigned(device=d, channel=c, since=since, charts=charts) for d, c, since, charts in new)
-    return Redesign(budget=settings.drift.budget, before=before, channels=size, changed=changed)
+    by_hand = sum(c.drift is not None for d in registry.devices.values() for c in d.channels.values())
+    return Redesign(budget=settings.drift.budget, before=before, channels=size, by_hand=by_hand, changed=changed)

@@ -47,6 +47,22 @@ def test_a_run_length_is_answered(capsys: pytest.CaptureFixture[str], arguments:
     assert set(document) == KEYS
 
 
+def test_supplementary_rules_are_answered_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    document = answer(capsys, *ARL, "shewhart", "--L", "3", "--rules", "8run,2of3")
+    assert document["arl"] == pytest.approx(122.05, abs=0.005)
+    assert document["rules"] == ["2of3", "8run"]
+    assert set(document) == KEYS | {"rules"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["shewhart --L 3 --rules 9of9", "shewhart --L 3 --rules 8run --sided one", "ewma --lambda 0.2 --L 3 --rules 8run"],
+)
+def test_rules_without_sense_are_wrong_use(capsys: pytest.CaptureFixture[str], arguments: str) -> None:
+    assert run(*ARL, *arguments.split()) == 2
+    assert "rule" in capsys.readouterr().err
+
+
 def test_settings_come_back_and_unused_ones_are_null(capsys: pytest.CaptureFixture[str]) -> None:
     document = answer(capsys, *ARL, "ewma", "--lambda", "0.1", "--L", "2.7", "--shift", "0.5")
     assert {name: document[name] for name in KEYS - {"arl", "method"}} == {
@@ -141,6 +157,21 @@ def test_without_devices_design_shows_what_the_registry_would_get_and_apply_keep
     assert all(c["since"] is not None for c in kept["changed"])
     after = site.do("drift", "design", "--json").document()
     assert (after["designed_for"], after["changed"]) == (22, [])
+
+
+def test_channels_with_charts_set_by_hand_are_told_to_be_beside_the_budget(site: Site) -> None:
+    site.apply()
+    assert site.do("drift", "design", "--json").document()["by_hand"] == 0
+    site.write(
+        "devices.yaml",
+        DEVICES
+        + """\
+  - {id: m1, kind: water, rule_pack: none, channels: {volume: {unit: m3, type: run}}, drift: {shewhart: {L: 3, rules: [8run]}}}
+""",
+    )
+    site.apply()
+    assert site.do("drift", "design", "--json").document()["by_hand"] == 1
+    assert "on top of the budget: 1 channels" in site.do("drift", "design").out
 
 
 @pytest.mark.parametrize("arguments", ["--devices 5 --apply", "--budget 1/month", "--budget 1/month --apply",

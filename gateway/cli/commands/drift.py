@@ -260,11 +260,14 @@ def _design_site(config: Path | None, *, keep: bool, json: bool) -> None:
             for c in done.changed
         ]  # fmt: skip
         write_json({"applied": keep, "budget": done.budget, "designed_for": done.before, "channels": done.channels,
-                    "changed": changed})  # fmt: skip
+                    "by_hand": done.by_hand, "changed": changed})  # fmt: skip
         return
     verb = "change" if keep else "would change"
     write(f"{done.channels} channels share {done.budget} (designed for {done.before} so far): "
           f"limits of {len(done.changed)} {verb}.")  # fmt: skip
+    if done.by_hand:
+        channels = "1 channel" if done.by_hand == 1 else f"{done.by_hand} channels"
+        write(f"Charts of {channels} are set by hand: their false alarms come on top of the budget.")
     rows = [
         (c.device, c.channel, chart, ", ".join(f"{n} {v:.5g}" for n, v in settings.items()))
         for c in done.changed
