@@ -162,16 +162,12 @@ def test_without_devices_design_shows_what_the_registry_would_get_and_apply_keep
 def test_channels_with_charts_set_by_hand_are_told_to_be_beside_the_budget(site: Site) -> None:
     site.apply()
     assert site.do("drift", "design", "--json").document()["by_hand"] == 0
-    site.write(
-        "devices.yaml",
-        DEVICES
-        + """\
-  - {id: m1, kind: water, rule_pack: none, channels: {volume: {unit: m3, type: run}}, drift: {shewhart: {L: 3, rules: [8run]}}}
-""",
-    )
+    charts = "{shewhart: {L: 3, rules: [8run]}}"
+    meter = f"  - {{id: m1, kind: water, rule_pack: none, channels: {{volume: {{unit: m3}}}}, drift: {charts}}}\n"
+    site.write("devices.yaml", DEVICES + meter)
     site.apply()
     assert site.do("drift", "design", "--json").document()["by_hand"] == 1
-    assert "on top of the budget: 1 channels" in site.do("drift", "design").out
+    assert "Charts of 1 channel are set by hand" in site.do("drift", "design").out
 
 
 @pytest.mark.parametrize("arguments", ["--devices 5 --apply", "--budget 1/month", "--budget 1/month --apply",
