@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHUNK", "Deletion", "Horizon", "begin_anew", "close_run", "count_between", "counts_device", "delete_some",
-    "deletions", "draw", "draw_rolled", "first_left", "first_time", "horizon_of", "horizons", "kept_steps", "open_run",
-    "pending", "rolled_until", "unsettled",
+    "deletions", "draw", "draw_rolled", "first_left", "first_time", "horizon_of", "horizons", "is_settled",
+    "kept_steps", "open_run", "pending", "rolled_until", "unsettled",
 ]  # fmt: skip
 
 CHUNK = 500
 """So many rows are deleted in one transaction."""
 FAR = 20_000
-"""While so many rows wait to be rolled up or forwarded, nothing is deleted."""
+"""While so many superseded verdicts wait to be forwarded, nothing is deleted."""
 
 _OLDEST = """
     SELECT id, time, value, reference, boot, seq, context, verdict FROM reading
@@ -150,29 +150,25 @@ def count_between(connection: sqlite3.Connection, channel_id: int, start: int, e
     return int(row[0])
 
 
-def unsettled(connection: sqlite3.Connection, read: int, amended: int | None) -> dict[int, int] | None:
-    """Return by channel the earliest time (ns) that others have not taken over yet; None: they are far behind.
+def is_settled(connection: sqlite3.Connection, channel_id: int, start: int, end: int, read: int) -> bool:
+    """Return whether others have taken over all readings of the channel in [start, end) ns: those up to reading.id
+    `read`."""
+    later = "SELECT 1 FROM reading WHERE channel = ? AND time >= ? AND time < ? AND id > ? LIMIT 1"
+    return connection.execute(later, (channel_id, start, end, read)).fetchone() is None
 
-    `read`: up to which reading.id they have come; `amended`: up to which superseding verdict, where it matters.
-    """
-    head = connection.execute("SELECT MAX(id) FROM reading").fetchone()[0] or 0
-    if head - read > FAR:
-        return None
-    rows = connection.execute("SELECT channel, MIN(time) FROM reading WHERE id > ? GROUP BY channel", (read,))
-    found = {int(c): int(t) for c, t in rows}
-    if amended is None:
-        return found
+
+def unsettled(connection: sqlite3.Connection, amended: int) -> dict[int, int] | None:
+    """Return by channel the earliest time (ns) whose verdict was superseded after `amended`, up to which others have
+    come; None: they are far behind."""
     head = connection.execute("SELECT MAX(id) FROM amended").fetchone()[0] or 0
     if head - amended > FAR:
         return None
-    later = connection.execute(
+    rows = connection.execute(
         "SELECT r.channel, MIN(r.time) FROM amended a JOIN reading r ON r.id = a.reading WHERE a.id > ?"
         " GROUP BY r.channel",
         (amended,),
     )
-    for channel, time in later:
-        found[channel] = min(time, found.get(channel, time))
-    return found
+    return {int(channel): int(time) for channel, time in rows}
 
 
 def delete_some(connection: sqlite3.Connection, channel_id: int, run: int, around: int) -> int:

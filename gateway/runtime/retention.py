@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -170,36 +171,36 @@ class Keeper:
     def _draw_some(self, ingest: Ingest) -> bool:
         """Go on with the channels until something was done or the time is over."""
         begun = time.perf_counter()
-        unsettled = self._unsettled(ingest)
-        if unsettled is None:
+        taken = self._taken_over(ingest)
+        if taken is None:
             self._channels = []
             return True
         raised = oldest_alarms(ingest)
         while self._channels and time.perf_counter() - begun < BUDGET_S:
             wanted = due(ingest, self._channels[-1], self.raw_before, raised)
-            if wanted is not None and self._advance(ingest, wanted, unsettled, raised):
+            if wanted is not None and self._advance(ingest, wanted, taken, raised):
                 return True
             self._channels.pop()
         return True
 
-    def _unsettled(self, ingest: Ingest) -> Mapping[int, int] | None:
-        """Return by channel id the earliest reading that is not rolled up or forwarded; None: too many are not."""
+    def _taken_over(self, ingest: Ingest) -> _TakenOver | None:
+        """Return how far roll-ups, and InfluxDB where it must, have come; None: not far enough for anything."""
         connection = ingest.ledger.connection
         rolled = rollups.cursor(connection, LAYOUT)
         if rolled is None:
             self.waiting = "roll-ups have not been made"
             return None
-        amended = None
-        if self.policy.forwarded:
-            sent = forwarding.cursors(connection)
-            rolled = min(rolled, sent.get(forwarding.READING, forwarding.Cursor()).whole)
-            amended = sent.get(forwarding.AMENDED, forwarding.Cursor()).live
-        found = retention.unsettled(connection, rolled, amended)
-        if found is None:
-            self.waiting = "roll-ups or InfluxDB are far behind"
-        return found
+        if not self.policy.forwarded:
+            return _TakenOver(read=rolled, superseded={})
+        sent = forwarding.cursors(connection)
+        superseded = retention.unsettled(connection, sent.get(forwarding.AMENDED, forwarding.Cursor()).live)
+        if superseded is None:
+            self.waiting = "InfluxDB is far behind"
+            return None
+        whole = sent.get(forwarding.READING, forwarding.Cursor()).whole
+        return _TakenOver(read=min(rolled, whole), superseded=superseded)
 
-    def _advance(self, ingest: Ingest, wanted: Due, unsettled: Mapping[int, int], raised: Raised) -> bool:
+    def _advance(self, ingest: Ingest, wanted: Due, taken: _TakenOver, raised: Raised) -> bool:
         """Move the horizon of a channel, or the state that is to stand there, on; False: there is nothing to do."""
         connection, channel = ingest.ledger.connection, wanted.channel
         edge = _Edge.of(ingest, channel)
@@ -216,12 +217,7 @@ class Keeper:
         edges = [e for e in together if e.first is not None and e.first < until]
         if not edges:
             return False
-        if any(
-            unsettled.get(e.number, until) < until
-            or rollups.first_stale(connection, e.number) < until
-            or e.channel in ingest.stale
-            for e in edges
-        ):
+        if any(e.channel in ingest.stale or not taken.holds(connection, e, until) for e in edges):
             self.waiting = "some hours are not rolled up, or not in InfluxDB"
             return False
         left = [_walk(ingest, e, until) for e in edges]
@@ -246,6 +242,23 @@ class _Edge:
         known = retention.horizon_of(connection, number)
         first = retention.first_time(connection, number, NEVER if known is None else known.time)
         return cls(channel=channel, number=number, known=known, first=first)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TakenOver:
+    """What others have taken over: readings up to an id, and verdicts but those superseded since a time by channel."""
+
+    read: int
+    superseded: Mapping[int, int]
+
+    def holds(self, connection: sqlite3.Connection, edge: _Edge, until: int) -> bool:
+        """Return whether everything of a channel before `until` (ns) is rolled up, and in InfluxDB where it must."""
+        return (
+            edge.first is not None
+            and retention.is_settled(connection, edge.number, edge.first, until, self.read)
+            and self.superseded.get(edge.number, until) >= until
+            and rollups.first_stale(connection, edge.number) >= until
+        )
 
 
 def _counted_together(ingest: Ingest, edge: _Edge, siblings: Sequence[int], until: int) -> list[_Edge]:

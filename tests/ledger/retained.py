@@ -18,7 +18,9 @@ from gateway.metrology.instants import parse_rfc3339
 from gateway.metrology.readings import Reading
 from gateway.pipeline.plan import Plan, compile_plan
 from gateway.registry.build import build
+from gateway.registry.canonical import difference, dump
 from gateway.registry.files import read_registry
+from gateway.registry.specs import Specs
 from gateway.runtime.ingest import Batch, Ingest
 from gateway.runtime.retention import Keeper, Policy
 from gateway.settings import Settings
@@ -80,16 +82,28 @@ SETTINGS = {
 }
 
 
+def specs_of(text: str) -> Specs:
+    """Return what a registry file says."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "devices.yaml"
+        path.write_text(text, "utf-8")
+        return read_registry([path])
+
+
+def documents() -> list[tuple[str, str, bytes]]:
+    """Return the devices and events of this centre as a ledger's registry holds them."""
+    specs = specs_of(REGISTRY.format(subgroup="1", timeout="3d", certificates=" []"))
+    return [(c.kind, c.id, dump(c.spec)) for c in difference(Specs(), specs)]
+
+
 @lru_cache(maxsize=8)
 def plan(subgroup: str = "1", timeout: str = "3d", certified: tuple[tuple[str, str, str], ...] = CERTIFIED) -> Plan:
     """Return the plan of this centre."""
     settings = Settings(timezone="UTC")
     packs = rule_packs(None, settings)
     certificates = "".join(CERTIFICATE.format(name=n, day=d, error=e) for n, d, e in certified)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "devices.yaml"
-        path.write_text(REGISTRY.format(subgroup=subgroup, timeout=timeout, certificates=certificates), "utf-8")
-        registry = build(read_registry([path]), zone=settings.zone, packs=packs)
+    specs = specs_of(REGISTRY.format(subgroup=subgroup, timeout=timeout, certificates=certificates))
+    registry = build(specs, zone=settings.zone, packs=packs)
     return compile_plan(registry, packs, {}, lambda _chart, limit, _parameters, _m: limit, "s")
 
 

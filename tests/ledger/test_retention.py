@@ -14,17 +14,19 @@ import numpy as np
 import pytest
 
 from gateway.history import Query, hours, rolling
+from gateway.history.forward import Feed
 from gateway.history.keeping import carry_over
 from gateway.history.pieces import PIECE
 from gateway.history.rolling import catch_up
 from gateway.ledger import forwarding, quarantine, readings, retention
+from gateway.ledger.registry import put
 from gateway.ledger.states import counters
 from gateway.metrology.instants import parse_rfc3339
 from gateway.metrology.readings import Reading
 from gateway.pipeline.state import dump
 from gateway.runtime.ingest import Batch, Ingest
 from gateway.verifying import Verification, verify_verdicts
-from tests.ledger.retained import CERTIFIED, DAY, HOUR, LATENESS, POLICY, SETTINGS, START, Site, life, plan
+from tests.ledger.retained import CERTIFIED, DAY, HOUR, LATENESS, POLICY, SETTINGS, START, Site, documents, life, plan
 
 END = START + 150 * DAY
 LAST_CERTIFICATE = parse_rfc3339("2026-04-01T00:00:00Z")
@@ -304,3 +306,32 @@ def test_a_step_is_short(site: Site) -> None:
         now = site.rows("SELECT COUNT(*) FROM reading")[0][0]
         assert left - now <= retention.CHUNK
         left = now
+
+
+def sent(site: Site) -> dict[str, list[str]]:
+    """Return the lines that a forwarder sends from the beginning, by measurement."""
+    with site.ledger.transaction() as connection:
+        forwarding.forget_sent(connection)
+    feed = Feed(site.ledger, "s", f"target {id(site)}")
+    found: dict[str, list[str]] = {}
+    while (parcel := feed.next()) is not None:
+        for line in parcel.lines:
+            found.setdefault(line.partition(",")[0], []).append(line)
+        feed.settle(parcel, [], END)
+    return {name: sorted(set(lines)) for name, lines in found.items()}
+
+
+def test_sent_again_to_influxdb_all_rollups_come_and_what_readings_are_left(tmp_path: Path) -> None:
+    whole, pruned = lived(Site(tmp_path / "whole"), retained=False), lived(Site(tmp_path / "pruned"))
+    for site in (whole, pruned):
+        with site.ledger.transaction() as connection:
+            put(connection, documents(), 1)
+        catch_up(site.ledger, END)
+    once, again = sent(whole), sent(pruned)
+    assert once["rollup_1h"] == again["rollup_1h"]
+    assert once["rollup_1d"] == again["rollup_1d"]
+    left = pruned.rows("SELECT COUNT(*) FROM reading")[0][0]
+    assert len(again["reading"]) == left < len(once["reading"]) / 2
+    assert set(again["reading"]) < set(once["reading"])
+    for site in (whole, pruned):
+        site.close()
