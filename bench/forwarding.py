@@ -23,7 +23,7 @@ from zlib import crc32
 
 from pydantic import SecretStr
 
-from gateway.history.forward import forwarding_state
+from gateway.history.forward_state import forwarding_state
 from gateway.ledger.readings import insert_rows
 from gateway.ledger.store import Ledger
 from gateway.runtime.clock import now_ns

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 import gateway
 from gateway.alarms.conditions import AlarmKind, Severity
 from gateway.api.watched import Watched
-from gateway.history.forward import ForwardingState, forwarding_state
+from gateway.history.forward_state import ForwardingState, forwarding_state
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Why
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench.kill import SITE, Gateway, Publisher, _await_session, _drain
-from gateway.history.forward import forwarding_state
+from gateway.history.forward_state import forwarding_state
 from gateway.ledger.store import Ledger
 from tests.conftest import Mosquitto, free_port
 from tests.influx.real import Bucket

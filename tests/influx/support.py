@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
-from gateway.history.forward import Feed, ForwardingState, forwarding_state
+from gateway.history.forward import Feed
+from gateway.history.forward_state import ForwardingState, forwarding_state
 from gateway.ledger.store import Ledger
 from gateway.registry.model import Center, Event, EventKind
 from gateway.runtime.clock import now_ns

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.history import forward
-from gateway.history.forward import Feed, forwarding_state
+from gateway.history.forward import Feed
+from gateway.history.forward_state import forwarding_state
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading
 from tests.influx.lines import Point

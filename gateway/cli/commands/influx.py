@@ -11,7 +11,7 @@ from gateway.cli.console import JsonFlag, note, write, write_json
 from gateway.cli.options import ConfigOption
 
 if TYPE_CHECKING:
-    from gateway.history.forward import ForwardingState
+    from gateway.history.forward_state import ForwardingState
     from gateway.settings import Influx
 
 FOR_EVER = "forever"
@@ -91,7 +91,7 @@ def status(config: ConfigOption = None, json: JsonFlag = False) -> None:
     import asyncio
 
     from gateway.app import open_ledger
-    from gateway.history.forward import forwarding_state
+    from gateway.history.forward_state import forwarding_state
     from gateway.ledger.forwarding import refused_points
     from gateway.runtime.influx_setup import inspect
 

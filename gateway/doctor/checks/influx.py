@@ -32,7 +32,7 @@ def check(site: Site) -> Iterator[Finding]:
 
 
 def _forwarding(site: Site) -> Iterator[Finding]:
-    from gateway.history.forward import forwarding_state
+    from gateway.history.forward_state import forwarding_state
     from gateway.ledger.store import Ledger
 
     folder = site.settings.data_dir
