@@ -335,3 +335,40 @@ def test_sent_again_to_influxdb_all_rollups_come_and_what_readings_are_left(tmp_
     assert set(again["reading"]) < set(once["reading"])
     for site in (whole, pruned):
         site.close()
+
+
+def test_channels_that_share_a_count_are_cut_together(tmp_path: Path) -> None:
+    """An alarm keeps one of them; the other's readings tell what is missing in its `seq`, so they are kept too."""
+    everything = [r for r in life(1) if r.device == "pack"]
+    low = START + 62 * DAY
+    hot = [msgspec.structs.replace(r, value=90.0) if r.channel == "inside" and r.time >= low else r for r in everything]
+    late = [r for r in hot if START + 139 * DAY <= r.time < START + 142 * DAY and r.channel == "inside"]
+    assert len(late) > 3
+    whole, pruned = Site(tmp_path / "whole"), Site(tmp_path / "pruned")
+    for site in (whole, pruned):
+        site.put([r for r in hot if r.time < low])
+        site.put([r for r in hot if r.time >= low and r not in late])
+    pruned.retain(END)
+    edge = pruned.horizon("pack", "inside")
+    assert low - DAY < edge <= low + DAY
+    assert pruned.horizon("pack", "outside") == edge
+    assert pruned.rows("SELECT COUNT(*) FROM reading") < whole.rows("SELECT COUNT(*) FROM reading")
+    for site in (whole, pruned):
+        site.put(late)
+    assert dump(pruned.ingest.states) == dump(whole.ingest.states)
+    assert pruned.rows(OPEN) == whole.rows(OPEN)
+    for site in (whole, pruned):
+        site.close()
+
+
+def test_a_gap_at_the_beginning_of_what_is_asked_for_is_counted_where_readings_are_gone(tmp_path: Path) -> None:
+    whole, pruned = lived(Site(tmp_path / "whole"), retained=False), lived(Site(tmp_path / "pruned"))
+    key = ("meter", "active_energy")
+    horizon = pruned.horizon(*key)
+    gapped = [parse_rfc3339(str(b["time"])) for b in whole.buckets(*key, "1h", end=horizon) if b["gaps"]]
+    assert len(gapped) > 2
+    for start in (*gapped, horizon):
+        asked: dict[str, Any] = {"start": start, "end": start + 3 * DAY}
+        assert pruned.buckets(*key, "1h", **asked) == whole.buckets(*key, "1h", **asked)
+    for site in (whole, pruned):
+        site.close()
