@@ -8,6 +8,8 @@ on it (or was killed): its log is there. After a clean end there is none, and SQ
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -17,11 +19,20 @@ from gateway.ledger.store import BUSY_MS, Ledger
 __all__ = ["open_to_read"]
 
 
-def open_to_read(data_dir: Path) -> Ledger:
+@contextmanager
+def open_to_read(data_dir: Path) -> Iterator[Ledger]:
     """Open the ledger in `data_dir`; an older one is brought up to date first, which needs the right to write.
 
-    Raises WrongUse if there is none, or it cannot be read.
+    Raises WrongUse if there is none, or it cannot be read, also for what SQLite cannot read inside the block.
     """
+    with _opened(data_dir) as ledger:
+        try:
+            yield ledger
+        except sqlite3.Error as error:
+            raise _unreadable(ledger.path, error) from error
+
+
+def _opened(data_dir: Path) -> Ledger:
     path = data_dir / "ledger.sqlite"
     try:
         path.open("rb").close()

@@ -128,8 +128,22 @@ def test_an_older_ledger_is_brought_up_to_date_first(folder: Path) -> None:
 
 
 def test_a_folder_without_a_ledger_is_named(folder: Path) -> None:
-    with pytest.raises(WrongUse, match="no ledger in"):
-        open_to_read(folder)
+    with pytest.raises(WrongUse, match="no ledger in"), open_to_read(folder):
+        pass
     (folder / "ledger.sqlite").write_text("this is no ledger, whatever its name says, and long enough for a header")
-    with pytest.raises(WrongUse, match=r"cannot read the ledger .* not a database"):
-        open_to_read(folder)
+    with pytest.raises(WrongUse, match=r"cannot read the ledger .* not a database"), open_to_read(folder):
+        pass
+
+
+def test_a_damaged_page_met_on_the_way_is_one_line(folder: Path) -> None:
+    centre = Centre(folder)
+    centre.put(volts(0, 5000))
+    centre.close()
+    with (folder / "ledger.sqlite").open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(size // 2)
+        file.write(b"\xff" * (size // 4))
+    said = values(folder)
+    assert said.startswith("cannot read the ledger")
+    assert said.endswith("see what `metergate doctor` says")
+    assert "\n" not in said
