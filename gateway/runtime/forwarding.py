@@ -163,7 +163,7 @@ class Forwarder:
                 await asyncio.sleep(self._wait(answer, attempt))
                 attempt += 1
             if answer.outcome is not Outcome.STORED:
-                log.warning("InfluxDB does not delete superseded verdicts, old numbers may remain: %s", answer.words)
+                log.warning("InfluxDB does not delete what is superseded, old numbers may remain: %s", answer.words)
 
     def _wait(self, answer: Answer, attempt: int) -> float:
         if answer.outcome is Outcome.HELD:
