@@ -108,7 +108,7 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     learned = settle_phase_one(plan, states, checks, chartable, conditions)
     verdicts = _verdicts(plan, checks, learned)
     if alone:
-        checks.flags[:] |= Flag.BEYOND_LATENESS
+        checks.flags[:] |= int(Flag.BEYOND_LATENESS)
         verdicts["flags"] = checks.flags
         return Judgement(
             channels=channels, states=states, verdicts=verdicts, check_row=checks.row,
@@ -181,12 +181,12 @@ def _verdicts(plan: Plan, checks: Checks, learned: Learned) -> npt.NDArray[Any]:
         checks.corrected_indication, checks.reference, checks.relative,
     )  # fmt: skip
     v["conformity"] = decision.conformity
-    checks.flags[decision.conditional_pass] |= Flag.CONDITIONAL_PASS
-    checks.flags[decision.conditional_fail] |= Flag.CONDITIONAL_FAIL
-    checks.flags[checks.mpe / 3.0 < U] |= Flag.U_TOO_LARGE
+    checks.flags[decision.conditional_pass] |= int(Flag.CONDITIONAL_PASS)
+    checks.flags[decision.conditional_fail] |= int(Flag.CONDITIONAL_FAIL)
+    checks.flags[checks.mpe / 3.0 < U] |= int(Flag.U_TOO_LARGE)
     spare = learned.sigma * learned.sigma - checks.rounding * checks.rounding
     coarse = (checks.resolution > 0.0) & (checks.resolution > 2.0 * np.sqrt(np.maximum(spare, 0.0)))
-    checks.flags[coarse & ~np.isnan(learned.sigma)] |= Flag.RESOLUTION_LIMITED
+    checks.flags[coarse & ~np.isnan(learned.sigma)] |= int(Flag.RESOLUTION_LIMITED)
     v["mode"], v["learned_sigma"] = learned.mode, learned.learned_sigma
     v["epoch"] = checks.epoch
     for chart, column, code in chart_columns():
@@ -251,8 +251,8 @@ def _check_wanted(
         if d.name in readouts:
             signal[d.kind][rows] |= readouts[d.name].signal
             near[d.kind][rows] = np.fmax(near[d.kind][rows], readouts[d.name].nearness)
-    coarse = (checks.flags & Flag.RESOLUTION_LIMITED) != 0
-    deaf = coarse & (learned.mode == CenterMode.CERTIFICATE)
+    coarse = (checks.flags & int(Flag.RESOLUTION_LIMITED)) != 0
+    deaf = coarse & (learned.mode == int(CenterMode.CERTIFICATE))
     drift = hold_unless_calm(signal["drift"] | learned.offset, near["drift"] > NEAR_LIMIT, Severity.WARNING)
     drift[deaf] = 0
     drift[~charted & ~learned.offset] = NO_OPINION
@@ -276,7 +276,9 @@ def _mpe_wanted(
     major = judged & (unsure | (size > MAJOR_SHARE * mpe) | beyond)
     confirmed = major & _previous_major(states, checks, judged, major)
     hold = (size > CALM_SHARE * mpe) | ((p < CALM_SURE) & ~coarse)
-    wanted = np.where(critical, Severity.CRITICAL, np.where(confirmed, Severity.MAJOR, np.where(hold, HOLD, 0)))
+    wanted = np.where(
+        critical, int(Severity.CRITICAL), np.where(confirmed, int(Severity.MAJOR), np.where(hold, HOLD, 0))
+    )
     return np.where(judged, wanted, NO_OPINION).astype(np.int8), major
 
 

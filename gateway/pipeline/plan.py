@@ -386,9 +386,7 @@ def compile_plan(
     )
 
 
-def _parameter_columns(
-    detector: Detector, chosen: Sequence[Mapping[str, Mapping[str, float]]]
-) -> tuple[Floats, ...]:
+def _parameter_columns(detector: Detector, chosen: Sequence[Mapping[str, Mapping[str, float]]]) -> tuple[Floats, ...]:
     """Return the parameters of one chart, all but the limit, then its options where any channel uses one."""
     own = [s.get(detector.name, detector.parameters) for s in chosen]
     wanted = {p: v for p, v in detector.parameters.items() if p != detector.limit}
