@@ -34,8 +34,11 @@ def happen(
     """Return what the changes do to alarms, and move `standing` (the open ones) along.
 
     `recorded` holds (alarm id, transition, time) of what is known already: judged again, it does not happen again.
+    An excursion before the standing alarm was raised, which late data brought to light, is an alarm of its own; of one
+    that is known, a moment that has moved is no news.
     """
     out: list[Happening] = []
+    before: dict[Key, Alarm] = {}
     for change in changes:
         facts = plan.facts[change.channel]
         key = (facts.device, facts.channel, change.kind)
@@ -44,6 +47,13 @@ def happen(
             continue
         alarm = standing.get(key)
         risen = change.transition is Transition.RAISED
+        earlier = before.get(key)
+        if alarm is not None and alarm.id != name and (change.time < alarm.raised_at or _is(earlier, name)):
+            happening = _earlier(plan, change, name, columns, judgement, earlier)
+            if happening is not None:
+                out.append(happening)
+                before[key] = happening.alarm
+            continue
         if (risen and (alarm is None or alarm.id != name)) or (
             change.transition is Transition.ESCALATED and alarm is None
         ):
@@ -60,7 +70,29 @@ def happen(
             standing.pop(key, None)
         else:
             standing[key] = happening.alarm
-    return out
+    return out + [_absorbed(key, alarm, standing) for key, alarm in before.items() if alarm.cleared_at is None]
+
+
+def _absorbed(key: Key, alarm: Alarm, standing: OpenAlarms) -> Happening:
+    """Let an alarm from before the standing one stand, since it lasts; return the end of what was a part of it."""
+    stood, standing[key] = standing[key], alarm
+    return move(stood, Transition.CLEARED, stood.severity, max(stood.raised_at, alarm.changed_at), "amended")
+
+
+def _is(alarm: Alarm | None, name: str) -> bool:
+    return alarm is not None and alarm.id == name and alarm.cleared_at is None
+
+
+def _earlier(
+    plan: Plan, change: Change, name: str, columns: Columns | None, judgement: Judgement | None, alarm: Alarm | None
+) -> Happening | None:
+    """Return what happens to an alarm from before the one that stands; None where that is not known as news."""
+    if change.transition is Transition.RAISED:
+        return _raise(plan, change, name, columns, judgement)
+    if alarm is None or not _is(alarm, name):
+        return None
+    severity = Severity(change.level) if change.level else alarm.severity
+    return move(alarm, change.transition, severity, change.time, change.reason or _why(change))
 
 
 def reconcile(plan: Plan, states: Mapping[int, Any], standing: OpenAlarms, *, amended: bool) -> list[Happening]:
