@@ -1,8 +1,8 @@
 """Kill: the gateway is killed with kill -9 again and again under load; what was acknowledged must be stored once.
 
 A publisher sends readings with QoS 1 and remembers what the broker acknowledged; `metergate run` is killed at random
-moments and started again; at the end it drains, ends in order, and the ledger is compared. Needs a broker:
-`python -m bench.kill --port 1883 --cycles 30`.
+moments and started again; at the end it drains, ends in order, and the ledger is compared. Needs a broker that drops
+nothing for a client that is away (`max_queued_messages 0`): `python -m bench.kill --port 1883 --cycles 30`.
 """
 
 from __future__ import annotations
