@@ -181,10 +181,12 @@ def met(connection: sqlite3.Connection, stretches: Iterable[Stretch], channel_id
     return _columns(rows, np.concatenate(channels) if rows else 0)
 
 
-def find(connection: sqlite3.Connection, questions: Iterable[Question], channel_ids: Ints) -> list[Columns]:
+def find(connection: sqlite3.Connection, questions: Sequence[Question], channel_ids: Ints) -> list[Columns]:
     """Answer each question: the channel's stored readings of that moment, or of that (boot, seq)."""
     moment = f"SELECT {_SELECT} FROM reading WHERE channel = ? AND time = ?"  # noqa: S608  constants only
     number = f"SELECT {_SELECT} FROM reading WHERE channel = ? AND seq = ? AND boot = ? AND boot IS NOT NULL AND seq IS NOT NULL"  # noqa: S608,E501  constants only
+    if not questions:
+        return []
     answers, nothing = [], _columns([], 0)
     for q in questions:
         channel_id = int(channel_ids[q.channel])

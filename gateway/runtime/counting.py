@@ -19,23 +19,21 @@ __all__ = ["DeviceCounts"]
 class DeviceCounts:
     """The counts of the devices of one batch, beside the ledger that does not hold the batch yet.
 
-    `columns` are the batch's readings with what is missing before each. `shifted`: channel -> from when (ns) on stored
-    readings of it have more or less missing before them than before the batch.
+    `shifted`: channel -> from when (ns) on stored readings of it have more or less missing before them than before the
+    batch that was `counted`.
     """
 
-    def __init__(self, connection: sqlite3.Connection, plan: Plan, ids: Ints, settled: Settled | None = None) -> None:
+    def __init__(self, connection: sqlite3.Connection, plan: Plan, ids: Ints) -> None:
         self._connection, self._plan, self._ids = connection, plan, ids
         self._fresh: dict[str, list[Numbered]] = {}
         self.shifted: dict[int, int] = {}
-        if settled is None:
-            return
-        self.columns = settled.columns
-        marked = settled.columns.seq_per_device & ~settled.beyond
-        if marked.any():
-            self._count(settled.columns, np.flatnonzero(marked).tolist())
 
-    def _count(self, new: Columns, marked: list[int]) -> None:
-        facts = self._plan.facts
+    def counted(self, settled: Settled) -> Columns:
+        """Return the batch's readings with what is missing before each."""
+        new, facts = settled.columns, self._plan.facts
+        marked = np.flatnonzero(new.seq_per_device & ~settled.beyond).tolist()
+        if not marked:
+            return new
         for i in marked:
             f = facts[int(new.channel[i])]
             row = (int(new.time[i]), new.boot[i] or "", int(new.seq[i]), f.channel, -1 - i)
@@ -50,7 +48,7 @@ class DeviceCounts:
                 if was.get(key, 0) != now.get(key, 0):
                     channel = self._plan.index[device, name]
                     self.shifted[channel] = min(time, self.shifted.get(channel, time))
-        self.columns = replace(new, missing=missing)
+        return replace(new, missing=missing)
 
     def _names(self, device: str) -> dict[int, str]:
         return {int(self._ids[c]): self._plan.facts[c].channel for c in self._plan.devices[device]}

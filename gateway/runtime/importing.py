@@ -60,7 +60,7 @@ def import_recordings(
 def _first_signals(ingest: Ingest, given: Sequence[Reading]) -> dict[tuple[str, str], str]:
     """Return, per (device, chart), when the chart first signalled since the first of these readings of its channel."""
     plan, earliest = ingest.plan, dict[int, int]()
-    for r in reversed(given):
+    for r in given:
         channel = plan.index.get((r.device, r.channel))
         if channel is not None:
             earliest[channel] = min(r.time, earliest.get(channel, r.time))

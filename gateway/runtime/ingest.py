@@ -43,7 +43,7 @@ CHECKPOINT_READINGS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What decoders made of some messages. `payload`, `topic`, `received_at` (ns): by message, numbered from `first`.
+    """What decoders made of some messages. `payload`, `topic`, `received_at` (ns): by message.
 
     `entry` is the quarantine entry that is run again: counted before, it is not counted twice.
     `recorded` readings may hold any time; `at` (ns) is the moment of receipt of live ones.
@@ -51,7 +51,6 @@ class Batch:
 
     readings: Sequence[Reading] = ()
     refused: Sequence[Refusal] = ()
-    first: int = 0
     received_at: Sequence[int] = ()
     topic: Sequence[str | None] = ()
     payload: Sequence[bytes] = ()
@@ -179,7 +178,8 @@ class Ingest:
         plan = self.plan
         intake = receive(plan, self.seen, batch.readings, None if batch.recorded else batch.at, self.horizon)
         with self.ledger.transaction() as connection:
-            intake = without_repeats(intake, readings.met(connection, intake.stretches(), self.ids))
+            if intake.doubtful.any():
+                intake = without_repeats(intake, readings.met(connection, intake.stretches(), self.ids))
             stored = readings.find(connection, intake.questions(), self.ids)
             settled = settle(intake, self.seen, stored, self.lateness_ns)
             refused = [*batch.refused, *settled.refused]
@@ -248,7 +248,7 @@ class Ingest:
         return Done(happenings=happenings, channels=frozenset(silent.tolist()))
 
     def _evidence(self, batch: Batch, refusal: Refusal) -> tuple[Refusal, int, str | None, bytes]:
-        i = refusal.source - batch.first
+        i = refusal.source
         payload = refusal.raw if refusal.raw is not None else (batch.payload[i] if i < len(batch.payload) else b"")
         if refusal.record is not None and refusal.raw is None:
             payload = _record(payload, refusal.record)
@@ -259,9 +259,9 @@ class Ingest:
         if not len(settled.columns):
             return Done(), None
         plan = self.plan
-        counts = DeviceCounts(connection, plan, self.ids, settled)
-        new, shifted = counts.columns, counts.shifted
-        received = np.array(batch.received_at, np.int64)[settled.source - batch.first]
+        counts = DeviceCounts(connection, plan, self.ids)
+        new, shifted = counts.counted(settled), counts.shifted
+        received = np.array(batch.received_at, np.int64)[settled.source]
         rerun = self._needs_rerun(new, settled)
         if shifted:
             rerun |= np.isin(new.channel, list(shifted)) & ~settled.beyond
@@ -270,7 +270,9 @@ class Ingest:
         happenings: list[Happening] = []
         after_seen = settled.seen
         standing = dict(self.alarms)
-        touched = np.union1d(new.channel[~settled.beyond], np.array(list(shifted), np.int64))
+        touched, _, _ = runs(new.channel[~settled.beyond])
+        if shifted:
+            touched = np.union1d(touched, np.array(list(shifted), np.int64))
         after = self.states.take(touched)
         checks = 0
         if plain.any():

@@ -19,7 +19,7 @@ from gateway.history.keeping import note_layout, steps_to_keep
 from gateway.history.pieces import LAYOUT
 from gateway.history.steps import AROUND
 from gateway.ledger import forwarding, readings, retention, rollups, states
-from gateway.metrology.instants import DAY_NS
+from gateway.metrology.instants import DAY_NS, HOUR_NS
 from gateway.pipeline.groups import group_start
 from gateway.pipeline.judge import judge
 from gateway.pipeline.plan import NEVER
@@ -40,7 +40,6 @@ WALK = 128
 """So many readings are judged at once on the way to a horizon."""
 LOOK_S = 60.0
 REST_S = 0.1
-HOUR_NS = 3600 * 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

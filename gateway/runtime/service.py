@@ -247,9 +247,9 @@ class Service:
         ingest, at = self._at_work, self.clock()
         received_at = [m.received_at for m in messages]
         topic, payload = [m.topic for m in messages], [m.payload for m in messages]
-        newest, total = at, 0
+        newest, total = 0, 0
         for readings, refused in self._decoded(messages):
-            newest = max((r.time for r in readings), default=at)
+            newest = max(newest, max((r.time for r in readings), default=0))
             total += len(readings)
             for i, part in enumerate(slices(readings, SLICE_READINGS)):
                 batch = Batch(
@@ -263,7 +263,7 @@ class Service:
                 done = ingest.process(batch)
                 self.totals.add(done)
                 self.announce(ingest, done)
-        self.fresh = at - newest < FRESH_NS
+        self.fresh = not total or at - newest < FRESH_NS
         return total
 
     def _decoded(self, messages: Sequence[Message]) -> Iterator[tuple[list[Reading], list[Refusal]]]:
