@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import pkgutil
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import typer
 
 __all__ = ["build", "main"]
+
+COLLECT = (50_000, 20, 20)
+"""When the collector looks for cycles: what commands load and read is kept, and holds none; looking cost a sixth."""
 
 
 def _version(value: bool) -> None:
@@ -66,6 +70,7 @@ def _wanted(arguments: Sequence[str]) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0 fine, 1 a finding or refusal, 2 wrong use or unreadable input."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    gc.set_threshold(*COLLECT)
     try:
         if arguments == ["--version"]:
             sys.stdout.write(f"metergate {gateway.__version__}\n")

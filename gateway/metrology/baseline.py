@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple, Self
 
@@ -38,26 +39,32 @@ class Curve:
     low: float
     high: float
 
-    @classmethod
-    def of(cls, points: Sequence[tuple[float | None, float, float, float]], *, resolution: float = 0.0) -> Self:
+    @staticmethod
+    def of(points: Sequence[tuple[float | None, float, float, float]], *, resolution: float = 0.0) -> Curve:
         """Return the curve through points (x, E, U, k) in any order.
 
         ValueError without points, with two at one x, or with an x missing beside others.
         """
-        if not points:
-            raise ValueError("a curve needs at least one point")
-        if any(p[0] is None for p in points):
-            if len(points) > 1:
-                raise ValueError("a point without x holds everywhere and must be the only one")
-            ordered = list(points)
-            low, high = -np.inf, np.inf
-        else:
-            ordered = sorted(points, key=_place)
-            if any(_place(a) == _place(b) for a, b in pairwise(ordered)):
-                raise ValueError("two points have the same x")
-            low, high = _domain(_place(ordered[0]), _place(ordered[-1]), resolution)
-        x, E, U, k = zip(*ordered, strict=True)
-        return cls(x=x, E=E, U=U, k=k, low=low, high=high)
+        return _through(tuple(points), resolution)
+
+
+@lru_cache(maxsize=1024)
+def _through(points: tuple[tuple[float | None, float, float, float], ...], resolution: float) -> Curve:
+    """Return what `Curve.of` does: the loads of a test bench are the same for a fleet."""
+    if not points:
+        raise ValueError("a curve needs at least one point")
+    if any(p[0] is None for p in points):
+        if len(points) > 1:
+            raise ValueError("a point without x holds everywhere and must be the only one")
+        ordered = list(points)
+        low, high = -np.inf, np.inf
+    else:
+        ordered = sorted(points, key=_place)
+        if any(_place(a) == _place(b) for a, b in pairwise(ordered)):
+            raise ValueError("two points have the same x")
+        low, high = _domain(_place(ordered[0]), _place(ordered[-1]), resolution)
+    x, E, U, k = zip(*ordered, strict=True)
+    return Curve(x=x, E=E, U=U, k=k, low=low, high=high)
 
 
 def _place(point: tuple[float | None, float, float, float]) -> float:

@@ -203,7 +203,7 @@ def _curves(
     for p in certificate.points:
         key = (p.power_factor, p.phase, p.direction)
         groups.setdefault(key, []).append(
-            (None if p.x is None else float(p.x), float(p.error), float(p.U), float(p.k)),
+            (None if p.x is None else float(p.x) + 0.0, float(p.error) + 0.0, float(p.U), float(p.k)),  # no -0.0
         )
     widen = float(channel.resolution * channel.multiplier) if channel.axis in {Axis.REFERENCE, Axis.INDICATION} else 0.0
     return tuple((key, Curve.of(points, resolution=widen)) for key, points in groups.items())
@@ -218,6 +218,7 @@ def _epochs(
     designed: Designed,
     shared: dict[str, Mapping[str, Mapping[str, float]]],
     limits_of: LimitsOf,
+    settings_of: SettingsOf,
 ) -> list[Epoch]:
     """Return the epochs of one channel in time order."""
     chapters = _chapters(device, channel, registry)
@@ -242,7 +243,7 @@ def _epochs(
             limits=limits,
             initial_limits=initial,
             charts=chosen,
-            settings=_settings_id(chosen, channel),
+            settings=settings_of(chosen, channel),
             curves=_curves(certificate, channel),
         )
         epochs.append(epoch)
@@ -255,6 +256,26 @@ def _settings_id(chosen: Mapping[str, Mapping[str, float]], channel: Channel) ->
     text += "" if channel.subgroup_ns is None else repr(channel.subgroup_ns)
     text += repr([str(name) for name in channel.influences]) if channel.influences else ""
     return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+SettingsOf = Callable[[Mapping[str, Mapping[str, float]], Channel], str]
+"""(charts, channel) -> the id of its settings."""
+
+
+def _remembered_settings() -> SettingsOf:
+    """Return the way to ids of settings that works out each once, as long as the charts are held."""
+    known: dict[tuple[object, ...], str] = {}
+
+    def settings_of(chosen: Mapping[str, Mapping[str, float]], channel: Channel) -> str:
+        key = (
+            id(chosen), str(channel.sigma), str(channel.resolution), channel.center, channel.learn,
+            channel.subgroup_n, channel.subgroup_ns, channel.influences,
+        )  # fmt: skip
+        if key not in known:
+            known[key] = _settings_id(chosen, channel)
+        return known[key]
+
+    return settings_of
 
 
 LimitsOf = Callable[[RulePack, Device, Channel, bool], Limits | None]
@@ -308,11 +329,14 @@ def compile_plan(
     rows = [(d, c) for d in registry.devices.values() for c in d.channels.values()]
     about = _by_device_id(registry)
     shared: dict[str, Mapping[str, Mapping[str, float]]] = {}
-    limits_of = _remembered_limits()
+    limits_of, settings_of = _remembered_limits(), _remembered_settings()
     all_epochs = [
-        _epochs(d, c, about.get(d.id, Registry()), packs, charts, designed.get((d.id, c.name), ()), shared, limits_of)
+        _epochs(
+            d, c, about.get(d.id, Registry()), packs, charts, designed.get((d.id, c.name), ()), shared, limits_of,
+            settings_of,
+        )
         for d, c in rows
-    ]
+    ]  # fmt: skip
     epochs = [e for es in all_epochs for e in es]
     channel_of = [c for (_, c), es in zip(rows, all_epochs, strict=True) for _ in es]
     chosen = [es[0].charts for es in all_epochs]
