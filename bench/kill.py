@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-__all__ = ["Outcome", "Trial", "run"]
+__all__ = ["Gateway", "Outcome", "Publisher", "Trial", "await_session", "run"]
 
 SITE = "bench"
 DEVICES = 5
@@ -172,19 +173,22 @@ class Gateway:
             f"site: {SITE}\ndata_dir: var\nbroker: {{url: mqtt://127.0.0.1:{port}, client_id: bench-gateway}}\n"
         )
         (folder / "devices.yaml").write_text(_registry())
-        subprocess.run(self._command("apply", "devices.yaml"), check=True, capture_output=True, **self._place())
+        subprocess.run(self.command("apply", "devices.yaml"), check=True, capture_output=True, **self.place)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def _command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
+        """Return a `metergate` command."""
         return [sys.executable, "-c", MAIN, *arguments]
 
-    def _place(self) -> dict[str, Any]:
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where and with what surroundings commands run."""
         return {"cwd": self.folder, "env": self._environment}
 
-    def start(self) -> None:
-        """Start it; it is left to itself."""
+    def start(self, under: Sequence[str] = ()) -> None:
+        """Start it, as the argument of the command `under` if one is given; it is left to itself."""
         with (self.folder / "run.log").open("ab") as log:
-            self.process = subprocess.Popen(self._command("run"), stdout=log, stderr=log, **self._place())
+            self.process = subprocess.Popen([*under, *self.command("run")], stdout=log, stderr=log, **self.place)
 
     def kill(self) -> bool:
         """Kill -9; return whether it was alive until then."""
@@ -227,7 +231,7 @@ def run(trial: Trial) -> Outcome:
     gateway = Gateway(trial.folder, trial.port)
     gateway.start()
     try:
-        _await_session(gateway)
+        await_session(gateway)
         publisher = Publisher(trial.port, trial.rate)
         cut_short = 0
         try:
@@ -257,7 +261,7 @@ def run(trial: Trial) -> Outcome:
     )
 
 
-def _await_session(gateway: Gateway) -> None:
+def await_session(gateway: Gateway) -> None:
     """Wait until the gateway is subscribed: the broker holds nothing for a session it has never seen."""
     log = gateway.folder / "run.log"
     until = time.monotonic() + DRAIN_S
