@@ -1,4 +1,4 @@
-"""The source in memory keeps the contract of sources."""
+"""What the source in memory does beyond the contract of sources (tests/contracts/test_every_source.py)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from collectors import Message, Source
+from collectors import Message
 from collectors.memory import MemorySource
 
 
@@ -16,34 +16,6 @@ def message(n: int) -> Message:
 
 async def numbers(source: MemorySource, limit: int = 10) -> list[int]:
     return [m.received_at for m in await source.take(limit, 1.0) or ()]
-
-
-def test_messages_come_in_order_and_at_most_as_many_as_asked() -> None:
-    async def run() -> None:
-        async with MemorySource() as source:
-            assert isinstance(source, Source)
-            for n in range(5):
-                await source.put(message(n))
-            assert await numbers(source, 3) == [0, 1, 2]
-            assert await numbers(source, 3) == [3, 4]
-            assert await source.take(3, 0.001) == []
-
-    asyncio.run(run())
-
-
-def test_what_is_not_acknowledged_comes_again_after_a_reconnect() -> None:
-    async def run() -> None:
-        async with MemorySource() as source:
-            for n in range(4):
-                await source.put(message(n))
-            first = await source.take(2, 1.0)
-            assert first
-            assert await numbers(source, 1) == [2]
-            await source.acknowledge(first)
-            await source.reconnect()
-            assert await numbers(source) == [2, 3]
-
-    asyncio.run(run())
 
 
 def test_acknowledging_out_of_order_is_an_error() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.kill import SITE, Gateway, Publisher, _await_session, _drain
+from bench.kill import SITE, Gateway, Publisher, await_session, _drain
 from gateway.history.forward_state import forwarding_state
 from gateway.ledger.store import Ledger
 from tests.conftest import Mosquitto, free_port
@@ -93,7 +93,7 @@ def kill_and_publish(
     chance = random.Random(seed)
     gateway.start()
     try:
-        _await_session(gateway)
+        await_session(gateway)
         publisher = Publisher(broker, 200.0)
         try:
             for _ in range(cycles):
