@@ -27,7 +27,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-__all__ = ["Gateway", "Outcome", "Publisher", "Trial", "await_session", "run"]
+__all__ = ["Gateway", "Outcome", "Publisher", "Trial", "await_session", "drain", "run"]
 
 SITE = "bench"
 DEVICES = 5
@@ -241,7 +241,7 @@ def run(trial: Trial) -> Outcome:
                 gateway.start()
         finally:
             publisher.finish()
-        _drain(gateway, publisher.acknowledged)
+        drain(gateway, publisher.acknowledged)
         code, stop_s = gateway.stop()
     finally:
         gateway.kill()
@@ -280,7 +280,7 @@ def await_session(gateway: Gateway) -> None:
         client.loop_stop()
 
 
-def _drain(gateway: Gateway, acknowledged: set[Key]) -> None:
+def drain(gateway: Gateway, acknowledged: set[Key]) -> None:
     """Wait until everything acknowledged is stored, or nothing more can be hoped for."""
     until = time.monotonic() + DRAIN_S
     while time.monotonic() < until and acknowledged - set(gateway.stored()):

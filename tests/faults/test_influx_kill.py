@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.kill import SITE, Gateway, Publisher, await_session, _drain
+from bench.kill import SITE, Gateway, Publisher, await_session, drain
 from gateway.history.forward_state import forwarding_state
 from gateway.ledger.store import Ledger
 from tests.conftest import Mosquitto, free_port
@@ -109,7 +109,7 @@ def kill_and_publish(
             publisher.finish()
         if influx is not None:
             influx.ready()
-        _drain(gateway, publisher.acknowledged)
+        drain(gateway, publisher.acknowledged)
         await_sent(gateway.folder)
         assert gateway.stop()[0] == 0
     finally:
