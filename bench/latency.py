@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from bench.load import connect, publish_packet
+from bench.place import Gateway
 
 __all__ = ["measure"]
 
@@ -48,8 +49,6 @@ def publish(port: int, rate: float, seconds: float) -> None:
 
 def measure(port: int, folder: Path, *, rate: float, seconds: float) -> tuple[float, float]:
     """Return median and 99th percentile in ms, over the time after the first second. The gateway is started here."""
-    from bench.__main__ import Gateway
-
     gateway = Gateway(folder, port)
     gateway.start()
     connection = sqlite3.connect(folder / "ledger.sqlite")

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gateway.history.pieces import PIECE, Pieces, Rows, moments
-from gateway.history.rows import Margins, read_rows, rows_after, rows_before
+from gateway.history.pieces import PIECE, Pieces
 from gateway.ledger import retention, rollups
 
-__all__ = ["carry_over", "kept_pieces", "kept_steps", "last_kept", "note_layout", "steps_to_keep"]
+__all__ = ["carry_over", "kept_pieces", "kept_steps", "last_kept", "note_layout"]
 
-Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
@@ -43,33 +41,6 @@ def kept_steps(connection: sqlite3.Connection, channel: int, pieces: Pieces, ste
         return steps
     known = dict(retention.kept_steps(connection, channel, int(pieces["start"][0]), horizon.time))
     return np.array([known.get(start, step) for start, step in zip(pieces["start"].tolist(), steps, strict=True)])
-
-
-def steps_to_keep(
-    connection: sqlite3.Connection, channel: int, start: int, end: int, turn: float, exchanges: Ints
-) -> list[tuple[int, float]]:
-    """Return (hour, what the register advanced in it, not yet times its multiplier) of the readings in [start, end).
-
-    `start` and `end` are whole hours (ns); `start` is the horizon, or before the first reading.
-    """
-    from gateway.history.hours import hour_pieces
-    from gateway.history.steps import AROUND, Surroundings, piece_steps
-
-    margins = Margins(connection)
-    pieces = hour_pieces(connection, margins, channel, start, end, None)
-    if not len(pieces):
-        return []
-
-    def read(a: int, b: int) -> Rows | None:
-        return Rows.join(read_rows(connection, margins, channel, a, b))
-
-    about = Surroundings(
-        before=moments(rows_before(connection, margins, channel, start, AROUND)),
-        after=moments(rows_after(connection, margins, channel, end, AROUND)),
-        read=read,
-    )
-    steps = piece_steps(pieces, about, turn, exchanges)
-    return list(zip(pieces["start"].tolist(), steps.tolist(), strict=True))
 
 
 def note_layout(connection: sqlite3.Connection) -> None:

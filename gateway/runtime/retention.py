@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gateway.history.keeping import note_layout, steps_to_keep
+from gateway.history.deleting import steps_to_keep
+from gateway.history.keeping import note_layout
 from gateway.history.pieces import LAYOUT
 from gateway.history.steps import AROUND
 from gateway.ledger import forwarding, readings, retention, rollups, states
