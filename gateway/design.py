@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from gateway.drift import Detector
-from gateway.drift.design import PARAMETERS, Budget, Knowledge, design_for
+from gateway.drift.design import DAYS, MEANS, PARAMETERS, Budget, Knowledge, design_for, detectable
 from gateway.drift.phase1 import widened
 from gateway.pipeline.learning import SMALL_OFFSET
 from gateway.pipeline.plan import NEVER, Designed, phase_one_points
-from gateway.registry.model import Center, Certificate, Channel, DriftSettings, Registry
+from gateway.registry.model import Center, Certificate, Channel, DriftSettings, ErrorKind, Registry
 
-__all__ = ["checks_per_day", "design_site", "fleet", "knowledge", "redesign", "widen"]
+__all__ = ["Reach", "checks_per_day", "design_site", "fleet", "knowledge", "reach", "redesign", "widen"]
 
 DAY_NS = 86_400 * 10**9
 TOLERATED = 0.1
@@ -126,3 +127,46 @@ def redesign(
 def widen(detector: Detector, limit: float, parameters: Mapping[str, float], checks: int) -> float:
     """Return the limit of a provisional chart, whose σ comes from that many checks (METROLOGY §5.3)."""
     return widened(detector.name, limit, parameters, checks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """The least change that a channel's charts find within so many checks in the mean (subgroups count as one).
+
+    `shift` and `drift_per_check` are in σ, `step` and `drift_per_month` (30.4375 d) in the unit of the error; those
+    are None while σ is unknown, the last one also where the registry states no cadence.
+    """
+
+    channel: str
+    unit: str
+    within_checks: float
+    shift: float
+    drift_per_check: float
+    step: float | None
+    drift_per_month: float | None
+
+
+def reach(channel: Channel, charts: DriftSettings, learned: float | None, within: float) -> Reach | None:
+    """Return what the charts of a channel can find; None where it has no chart of the mean.
+
+    `charts` have complete settings; `learned` is the σ that the channel has learned (of means, where it has
+    subgroups), in the unit of the error. The limits are those of a channel that has learned what it learns.
+    """
+    if not any(name in MEANS for name in charts):
+        return None
+    shift, drift = detectable(charts, within)
+    sigma = learned
+    if channel.sigma is not None:
+        size = channel.subgroup_n if channel.subgroup_ns is None else _checks_in_group(channel)
+        sigma = float(channel.sigma) / math.sqrt(size)
+    known_cadence = channel.every_ns is not None or channel.subgroup_ns is not None
+    monthly = checks_per_day(channel) * DAYS["month"]
+    return Reach(
+        channel=channel.name,
+        unit="%" if channel.error is ErrorKind.RELATIVE else channel.unit,
+        within_checks=within,
+        shift=shift,
+        drift_per_check=drift,
+        step=None if sigma is None else shift * sigma,
+        drift_per_month=None if sigma is None or not known_cadence else drift * sigma * monthly,
+    )

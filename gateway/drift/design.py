@@ -39,7 +39,8 @@ __all__ = [
     "ewma_limit", "limit_for", "mean_limit", "noise_limit", "shewhart_limit",
 ]  # fmt: skip
 
-CHARTS = ("shewhart", "ewma", "cusum", "noise")
+MEANS = ("shewhart", "ewma", "cusum")
+CHARTS = (*MEANS, "noise")
 DEFAULT_CHECKS_PER_DAY = 1.0
 """Taken for a channel whose cadence is unknown."""
 
@@ -339,32 +340,37 @@ def charts_for(
     return SiteDesign(budget=budget, channels=tuple(designs[r] for r in rates))
 
 
-def detectable(charts: Sequence[ChartDesign], checks: float) -> tuple[float, float]:
+def detectable(charts: Mapping[str, Mapping[str, float]], checks: float) -> tuple[float, float]:
     """Return the least step (σ) and the least drift (σ per check) that one of the charts finds within `checks`.
 
-    In the mean, from the first check on, with centre and σ as assumed: the minimum detectable drift. Charts of the
-    spread do not count. Raises WrongUse unless `checks` > 1.
+    `charts` have complete settings. In the mean, from the first check on, with centre and σ as assumed: the minimum
+    detectable drift. Charts of the spread, head starts and supplementary rules do not count. Raises WrongUse unless
+    `checks` > 1 and there is a chart of the mean.
     """
     if not checks > 1.0:
         raise WrongUse("nothing is found within one check", remedy="give more than 1")
-    means = [c for c in charts if c.chart != "noise"]
+    means = {name: settings for name, settings in charts.items() if name in MEANS}
+    if not means:
+        raise WrongUse("no chart of the mean", remedy=f"choose of {' '.join(MEANS)}")
 
     def step(size: float) -> float:
-        return min(_delay(c.chart, tuple(c.parameters.values()), c.limit, size) for c in means)
+        return min(
+            _delay(name, tuple(s[p] for p in PARAMETERS[name]), s[LIMIT_NAMES[name]], size) for name, s in means.items()
+        )
 
     def ramp(slope: float) -> float:
-        return min(_ramp_delay(c, slope) for c in means)
+        return min(_ramp_delay(name, s, slope) for name, s in means.items())
 
     return _least(step, checks), _least(ramp, checks)
 
 
-def _ramp_delay(chart: ChartDesign, slope: float) -> float:
-    parameters = tuple(chart.parameters.values())
-    if chart.chart == "ewma":
-        return ewma_arl(parameters[0], chart.limit, drift=slope)
-    if chart.chart == "cusum":
-        return cusum_arl(parameters[0], chart.limit, drift=slope)
-    return shewhart_arl(chart.limit, drift=slope)
+def _ramp_delay(chart: str, settings: Mapping[str, float], slope: float) -> float:
+    limit = settings[LIMIT_NAMES[chart]]
+    if chart == "ewma":
+        return ewma_arl(settings["lambda"], limit, drift=slope)
+    if chart == "cusum":
+        return cusum_arl(settings["k"], limit, drift=slope)
+    return shewhart_arl(limit, drift=slope)
 
 
 def _least(found_after: Callable[[float], float], checks: float) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.cli.support import Site, steady
+import pytest
+
+from tests.cli.support import DEVICES, Site, steady
 
 
 def test_devices_that_have_said_nothing_are_listed_too(site: Site) -> None:
@@ -32,7 +34,29 @@ def test_a_device_with_a_forecast_is_shown_as_text_too(site: Site) -> None:
     forecast = next(line for line in lines if line.startswith("forecast"))
     assert "rate " in forecast
     assert "recheck_by " in forecast
-    assert lines[-1].split() == ["due_suggested", "-"]
+    assert lines[-2].split() == ["due_suggested", "-"]
+    assert lines[-1].startswith("detectable")
+
+
+def test_a_device_says_what_drift_its_charts_can_find(site: Site) -> None:
+    site.write("devices.yaml", DEVICES.replace("timeout: 36h", "timeout: 36h, every: 24h"))
+    site.apply()
+    shown = site.do("devices", "show", "scale-07", "--json").document()["detectable"]
+    planned = {"--devices": "2", "--checks-per-day": "1", "--budget": "1/month", "--centre-u": "0.1"}
+    assert [(d["channel"], d["unit"], d["within_checks"]) for d in shown] == [("mass", "kg", 30)]
+    (mass,) = shown
+    assert mass["step"] == pytest.approx(mass["shift"] * 0.0016)
+    assert mass["drift_per_month"] == pytest.approx(mass["drift_per_check"] * 0.0016 * 30.4375)
+    arguments = [text for pair in planned.items() for text in pair]
+    least = site.do("drift", "design", *arguments, "--json").document()["detectable"]
+    assert mass["shift"] == pytest.approx(least["shift"], rel=0.2)
+
+
+def test_a_channel_without_sigma_says_it_in_sigma(site: Site) -> None:
+    site.apply()
+    (energy,) = site.do("devices", "show", "meter-01", "--json").document()["detectable"]
+    assert energy["shift"] > 0
+    assert (energy["step"], energy["drift_per_month"]) == (None, None)
 
 
 def test_an_unknown_device_is_exit_two_with_near_names(site: Site) -> None:

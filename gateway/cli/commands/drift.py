@@ -223,7 +223,7 @@ def _design_plan(
     allowed = Budget.parse(budget)
     site = charts_for([checks_per_day] * devices, allowed, known=Knowledge.of(centre_u, sigma_checks))
     channel = site.channels[0]
-    step, ramp = detectable(channel.charts, within)
+    step, ramp = detectable({c.chart: c.settings for c in channel.charts}, within)
     if json:
         write_json(
             {
