@@ -184,6 +184,7 @@ def _evidence(plan: Plan, change: Change, c: Columns, judgement: Judgement) -> d
     }
     if change.kind is AlarmKind.MPE:
         found |= {
+            "zero_error": _number(v["zero_error"]),
             "mpe": _number(v["mpe"]),
             "U": _number(v["U"]),
             "p_conforming": _number(v["p_conforming"]),
@@ -240,13 +241,18 @@ def _text(  # noqa: PLR0911  one line per kind reads best
         return f"{place}: readings are missing before seq {e.get('seq')}"
     if kind is AlarmKind.MPE:
         unit = e.get("error_unit", "")
+        error, zero = e.get("error"), e.get("zero_error")
+        judged = f"error {_short(error)} {unit}"
+        if isinstance(error, float) and isinstance(zero, float) and zero:
+            judged = f"error {_short(error - zero)} {unit} (zero error {_short(zero)} {unit} taken off)"
         return (
-            f"{place}: error {_short(e.get('error'))} {unit} against MPE {_short(e.get('mpe'))} {unit}, "
+            f"{place}: {judged} against MPE {_short(e.get('mpe'))} {unit}, "
             f"conforming with probability {_short(e.get('p_conforming'))}"
         )
     if kind is AlarmKind.FORECAST:
         rate = _short(e.get("rate"))
-        return f"{place}: the error moves by {rate} MPE a month and leaves the limits about {e.get('crosses_at')}"
+        when = str(e.get("crosses_at"))[:10]
+        return f"{place}: the error moves by {rate} MPE a month and leaves the limits about {when}"
     if "statistic" not in e:
         return f"{place}: differs from its certificate ({kind})"
     what = "spread" if kind is AlarmKind.NOISY else "error"

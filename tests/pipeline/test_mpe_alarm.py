@@ -58,3 +58,15 @@ def test_after_an_adjustment_every_good_check_counts(tmp_path: Path) -> None:
 def test_the_sentence_of_the_alarm_has_units(tmp_path: Path) -> None:
     raised = next(a for a in days(tmp_path, [0.007] * 3).alarms if a["kind"] == "mpe")
     assert "error 0.007 kg against MPE 0.005 kg, conforming" in raised["text"]
+
+
+def test_the_sentence_of_the_alarm_has_the_error_that_was_judged(tmp_path: Path) -> None:
+    rows = [
+        {"time": f"2026-02-{day:02d}T07:0{minute}:00Z", "device": "s1", "channel": "mass", "value": value,
+         "unit": "kg", "reference": reference, "reference_u": 0.0001}
+        for day in range(1, 4)
+        for minute, value, reference in ((1, -0.004, 0.0), (5, 10.009, 10.0))
+    ]  # fmt: skip
+    raised = next(a for a in replay_files(tmp_path, SCALE, rows).alarms if a["kind"] == "mpe")
+    assert (raised["evidence"]["error"], raised["evidence"]["zero_error"]) == (0.009, -0.004)
+    assert "error 0.013 kg (zero error -0.004 kg taken off) against MPE 0.01 kg, conforming" in raised["text"]
