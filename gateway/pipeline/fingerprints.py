@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -39,9 +39,14 @@ def fingerprints(rows: Sequence[Row], epochs: Sequence[Sequence[Epoch]], key_of:
         if d.kind is Kind.REFERENCE or d.id in named:
             by_name.setdefault(c.name, []).append((d.id, _certificates(of)))
     together = {name: _merged(dict(timelines)) for name, timelines in by_name.items()}
-    return tuple(
-        _fingerprint(d, c, of, together.get(c.name, ()), key_of) for (d, c), of in zip(rows, epochs, strict=True)
-    )
+    always: dict[tuple[int, str, str], str] = {}
+    found = []
+    for (d, c), of in zip(rows, epochs, strict=True):
+        key = id(c), d.kind, d.decision
+        if key not in always:
+            always[key] = _hash(repr(c), d.kind, d.decision)
+        found.append(" ".join([always[key], *_stretches(of, together.get(c.name, ()), key_of)]))
+    return tuple(found)
 
 
 def _certificates(epochs: Sequence[Epoch]) -> Timeline:
@@ -66,14 +71,13 @@ def _at(timeline: Timeline, start: int) -> str:
     return timeline[place - 1][1] if place else ""
 
 
-def _fingerprint(device: Device, channel: Channel, epochs: Sequence[Epoch], standards: Timeline, key_of: KeyOf) -> str:
-    parts = [_hash(repr(channel), device.kind, device.decision)]
+def _stretches(epochs: Sequence[Epoch], standards: Timeline, key_of: KeyOf) -> Iterator[str]:
+    """Yield what holds from when, in time order."""
     for start in sorted({*(e.start for e in epochs), *(start for start, _ in standards)}):
         e = [own for own in epochs if own.start <= start][-1]
         pack, limits = e.pack and e.pack.reference, e.limits and key_of(e.limits)
         said = repr((e.segment, e.certificate, e.valid_to, pack, limits, e.settings))
-        parts.append(f"{start}:" + _hash(said, *filter(None, [_at(standards, start)])))
-    return " ".join(parts)
+        yield f"{start}:" + _hash(said, *filter(None, [_at(standards, start)]))
 
 
 def _hash(*texts: str) -> str:

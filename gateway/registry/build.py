@@ -126,6 +126,7 @@ class _Building:
     packs: RulePacks
     mistakes: list[Mistake] = field(default_factory=list)
     checked: dict[tuple[object, ...], list[str]] = field(default_factory=dict)
+    channels: dict[tuple[object, ...], tuple[ChannelSpec, Channel]] = field(default_factory=dict)
 
     def registry(self, new: Specs, everything: Specs) -> Registry:
         self.mistakes += new.mistakes
@@ -202,7 +203,19 @@ class _Building:
         return self.checked[key]
 
     def _channel(self, entry: Entry[DeviceSpec], name: str, spec: ChannelSpec) -> Channel:
-        return channel_from(entry, name, spec, self.mistakes)
+        """Return the channel; those of instruments of one model are one."""
+        device = entry.spec
+        if device.drift is not None:
+            return channel_from(entry, name, spec, self.mistakes)
+        key = (id(spec), name, device.kind, device.rule_pack == "none", device.parameters.get("d"))
+        if key not in self.channels:
+            mistakes: list[Mistake] = []
+            channel = channel_from(entry, name, spec, mistakes)
+            if mistakes:
+                self.mistakes += mistakes
+                return channel
+            self.channels[key] = spec, channel
+        return self.channels[key][1]
 
     def certificate(
         self, entry: Entry[CertificateSpec], devices: Mapping[str, Device], broken: frozenset[str]

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from gateway.errors import Refused, WrongUse
-from gateway.registry.specs import CertificateSpec, DeviceSpec, EventSpec, Spec, Specs
+from gateway.registry.specs import CertificateSpec, ChannelSpec, DeviceSpec, EventSpec, Spec, Specs
 from gateway.registry.validation import validate
 from gateway.registry.yamltext import Document
 
@@ -41,10 +42,20 @@ def load(kind: str, text: bytes) -> Spec:
         raise WrongUse(
             f"a stored {kind} is damaged ({error})", remedy="put a backup in its place: metergate restore FILE"
         ) from None
+    if kind == "device" and isinstance(channels := tree.get("channels"), dict):
+        tree["channels"] = {name: _channel(orjson.dumps(channel)) for name, channel in channels.items()}
     found = validate(KINDS[kind], tree, Document(file="registry"))
     if isinstance(found, list):
         raise WrongUse(f"a stored {kind} cannot be read ({found[0]})", remedy="a newer Metergate may have written it")
     return found
+
+
+@lru_cache(maxsize=1024)
+def _channel(text: bytes) -> Any:
+    """Return the channel of its canonical bytes, one for all instruments of a model; the tree where that is none."""
+    tree = orjson.loads(text)
+    found = validate(ChannelSpec, tree, Document(file="registry"))
+    return tree if isinstance(found, list) else found
 
 
 class Action(StrEnum):
