@@ -192,6 +192,16 @@ def test_u_is_too_large_beyond_a_third_of_the_mpe(tmp_path: Path, reference_u: f
     assert ("u_too_large" in v["flags"]) == large
 
 
+def test_u_of_exactly_a_third_of_the_mpe_is_not_too_large(tmp_path: Path) -> None:
+    registry = """\
+devices:
+  - {id: s1, kind: fuel, rule_pack: dlvn-10, channels: {volume: {unit: L, type: run, sigma: 0.05 %}}}
+"""
+    row = check(0, 20.0, 20.0, channel="volume", unit="L", reference_u=0.0)
+    v = replay_files(tmp_path, registry, [row]).verdicts[0]
+    assert (v["U"], v["mpe"], "u_too_large" in v["flags"]) == (0.1, 0.3, False)
+
+
 def test_a_reference_of_unknown_uncertainty_leaves_u_and_p_open_but_not_the_simple_decision(tmp_path: Path) -> None:
     simple = one(tmp_path, scale() + CERTIFICATE, value=8.0, reference_u=None)
     assert (simple["U"], simple["p_conforming"], simple["en"]) == (None, None, None)
