@@ -60,6 +60,10 @@ def test_every_verdict_has_exactly_the_keys_of_the_contract_in_its_order(tmp_pat
     assert all(tuple(v) == VERDICT_KEYS for v in found.verdicts)
 
 
+def test_a_check_at_the_first_moment_of_1970_has_its_time(tmp_path: Path) -> None:
+    assert one(tmp_path, scale(), value=8.0, time="1970-01-01T00:00:00Z")["time"] == "1970-01-01T00:00:00Z"
+
+
 def test_a_check_of_a_scale_says_what_hand_arithmetic_says(tmp_path: Path) -> None:
     v = one(tmp_path, scale() + CERTIFICATE, value=8.004)
     u = math.sqrt(0.0001**2 + 0.002**2)
