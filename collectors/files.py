@@ -47,6 +47,7 @@ _ADDRESS = Address()
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_MARK = b"\xef\xbb\xbf"
 _NUMBER_BYTES = b"0123456789+-.eE"
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -140,6 +141,8 @@ class _Rows:
 
 def _read_ndjson(lines: BinaryIO, into: _Rows) -> None:
     for number, line in enumerate(lines, start=1):
+        if number == 1:
+            line = line.removeprefix(_MARK)  # noqa: PLW2901  what some editors put before the text is none of it
         if not line.strip():
             continue
         reading = quick_line(line, _ADDRESS, into.source, number)

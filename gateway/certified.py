@@ -36,7 +36,9 @@ class JudgedPoint:
     @property
     def u_too_large(self) -> bool:
         """Whether U (at k = 2) is more than a third of the MPE: too coarse a calibration for this limit."""
-        return self.mpe is not None and float(2 * self.point.U / self.point.k) > self.mpe / 3.0
+        if self.mpe is None:
+            return False
+        return 6 * Fraction(self.point.U) / Fraction(self.point.k) > Fraction(exact(self.mpe))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

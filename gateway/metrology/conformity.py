@@ -18,7 +18,8 @@ import numpy.typing as npt
 from gateway.metrology.units import exact
 
 __all__ = [
-    "Conformity", "Decided", "Rule", "conformance_probability", "decide", "en_score", "expanded_uncertainty", "within",
+    "Conformity", "Decided", "Rule", "conformance_probability", "decide", "en_score", "exceeds_third",
+    "expanded_uncertainty", "within",
 ]  # fmt: skip
 
 Bools = npt.NDArray[np.bool_]
@@ -125,6 +126,20 @@ def decide(
     out[undecided] = int(Conformity.UNDECIDED)
     out[~(simple | guarded | three)] = int(Conformity.UNKNOWN)
     return Decided(conformity=out, conditional_pass=undecided & inside, conditional_fail=undecided & ~inside)
+
+
+def exceeds_third(U: Floats, mpe: Floats) -> Bools:
+    """Return U > MPE/3, on decimals near that edge; False where a number is absent.
+
+    >>> exceeds_third(np.array([0.1, 0.1000001]), np.array([0.3, 0.3])).tolist()
+    [False, True]
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        result: Bools = mpe < 3.0 * U
+        doubtful = np.abs(3.0 * U - mpe) <= NEAR * mpe
+    for i in np.flatnonzero(doubtful).tolist():
+        result[i] = 3 * Fraction(f"{float(U[i]):.15g}") > Fraction(exact(float(mpe[i])))
+    return result
 
 
 NEAR = 1e-9

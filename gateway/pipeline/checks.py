@@ -13,9 +13,10 @@ import numpy.typing as npt
 from gateway.metrology.decimals import exact_difference, exact_error
 from gateway.metrology.units import UnitError, convert_float
 from gateway.pipeline.columns import Columns, Floats, Ints
-from gateway.pipeline.plan import Plan
+from gateway.pipeline.plan import AXES, Plan
 from gateway.pipeline.registers import register_amounts
 from gateway.pipeline.state import States
+from gateway.registry.model import Axis
 
 __all__ = ["FLAGS", "ZERO_WINDOW_NS", "Checks", "Flag", "check_columns", "epochs_of"]
 
@@ -111,13 +112,13 @@ def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: In
     relative = plan.relative[channel]
     indication, reference, started = register_amounts(plan, c, row, lambda: _standards(plan, c, row))
     flags = np.zeros(len(row), np.int64)
-    reference_u = _reference_u(plan, c, row, reference, flags)
+    x, flow, current = _axes(plan, c, row, channel, indication, reference)
+    reference_u = _reference_u(plan, c, row, reference, flow, current, flags)
     zero_reference = relative & (reference == 0.0)
     scale = np.where(relative & ~zero_reference, 100.0 / np.where(reference == 0.0, 1.0, np.abs(reference)), 1.0)
     error = exact_error(indication, reference, relative & ~zero_reference)
     resolution = plan.resolution[channel] * plan.multiplier[channel]
     rounding = np.where(started, resolution / np.sqrt(6.0), resolution / np.sqrt(12.0)) * scale
-    x, flow, current = _axes(plan, c, row, channel, indication, reference)
     base, base_u, base_k = _baseline(plan, c, row, epoch, x, flags)
     zero, corrected = _zero_correction(
         plan, states, c, row, local, channel, time, indication, reference, flags, alone=alone
@@ -166,7 +167,9 @@ def check_columns(plan: Plan, states: States, c: Columns, local: Ints, epoch: In
     )
 
 
-def _reference_u(plan: Plan, c: Columns, row: Ints, reference: Floats, flags: Ints) -> Floats:
+def _reference_u(
+    plan: Plan, c: Columns, row: Ints, reference: Floats, flow: Floats, current: Floats, flags: Ints
+) -> Floats:
     """Return the reference's expanded uncertainty (k = 2, in `unit`): as sent, else by the standard's certificate."""
     out = c.reference_u[row].copy()
     which = _standards(plan, c, row)
@@ -179,18 +182,22 @@ def _reference_u(plan: Plan, c: Columns, row: Ints, reference: Floats, flags: In
     for n in np.flatnonzero(np.isnan(out[known])).tolist():
         i = int(known[n])
         standard, size = int(which[i]), float(reference[i])
+        curve = _curve_of(plan, int(epoch[n]), c, int(row[i]))
         with suppress(UnitError):  # the standard's channel of that name is of another quantity: it says nothing
-            out[i] = _certified_u(plan, standard, epoch[n : n + 1], size, plan.facts[int(c.channel[row[i]])].unit)
+            x = float(current[i] if AXES[int(plan.axis[standard])] is Axis.CURRENT else flow[i])
+            out[i] = _certified_u(plan, standard, curve, x, size, plan.facts[int(c.channel[row[i]])].unit)
     return out
 
 
-def _certified_u(plan: Plan, standard: int, epoch: Ints, size: float, unit: str) -> float:
+def _certified_u(plan: Plan, standard: int, curve: int, x: float, size: float, unit: str) -> float:
     """Return the standard's U at k = 2 for an amount of `size` `unit`, in that unit; NaN where it has none.
 
-    Raises UnitError.
+    `x` is the flow or current of the check, for a standard certified over that. Raises UnitError.
     """
     own = plan.facts[standard].unit
-    _, U, k, _ = plan.curves.lookup(plan.e_curve[epoch], np.array([convert_float(size, unit, own)]))
+    at = convert_float(size, unit, own)
+    place = at if AXES[int(plan.axis[standard])] in {Axis.REFERENCE, Axis.INDICATION} else x
+    _, U, k, _ = plan.curves.lookup(np.array([curve]), np.array([place]))
     at_k2 = float(U[0]) * 2.0 / float(k[0])
     if plan.relative[standard]:
         return at_k2 * abs(size) / 100.0
@@ -221,8 +228,7 @@ def _baseline(plan: Plan, c: Columns, row: Ints, epoch: Ints, x: Floats, flags: 
     """Return baseline error, U and k at x; error 0 and U unknown without a certificate."""
     curve = plan.e_curve[epoch].copy()
     for i in np.flatnonzero(plan.e_conditional[epoch]).tolist():
-        said = (float(c.power_factor[row[i]]), c.phase[row[i]], c.direction[row[i]])
-        curve[i] = _matching(plan.conditions[int(epoch[i])], said)
+        curve[i] = _curve_of(plan, int(epoch[i]), c, int(row[i]))
     base, base_u, base_k, _ = plan.curves.lookup(curve, x)
     bare = ~plan.e_certified[epoch]
     missing = ~bare & np.isnan(base)
@@ -230,6 +236,14 @@ def _baseline(plan: Plan, c: Columns, row: Ints, epoch: Ints, x: Floats, flags: 
     flags[missing & np.isnan(x)] |= int(Flag.AXIS_MISSING)
     flags[missing & ~np.isnan(x)] |= int(Flag.OUTSIDE_BASELINE)
     return np.where(bare, 0.0, base), np.where(bare, np.nan, base_u), np.where(bare, np.nan, base_k)
+
+
+def _curve_of(plan: Plan, epoch: int, c: Columns, row: int) -> int:
+    """Return the curve of an epoch for the conditions of a reading; -1 when there is none."""
+    if not plan.e_conditional[epoch]:
+        return int(plan.e_curve[epoch])
+    said = (float(c.power_factor[row]), c.phase[row], c.direction[row])
+    return _matching(plan.conditions[epoch], said)
 
 
 def _matching(

@@ -13,7 +13,14 @@ import numpy.typing as npt
 from gateway.alarms.conditions import HOLD, AlarmKind, Severity
 from gateway.drift import Readout
 from gateway.drift.charts import detectors, run
-from gateway.metrology.conformity import conformance_probability, decide, en_score, expanded_uncertainty, within
+from gateway.metrology.conformity import (
+    conformance_probability,
+    decide,
+    en_score,
+    exceeds_third,
+    expanded_uncertainty,
+    within,
+)
 from gateway.metrology.decimals import exact_difference
 from gateway.pipeline.causes import with_causes
 from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
@@ -183,7 +190,7 @@ def _verdicts(plan: Plan, checks: Checks, learned: Learned) -> npt.NDArray[Any]:
     v["conformity"] = decision.conformity
     checks.flags[decision.conditional_pass] |= int(Flag.CONDITIONAL_PASS)
     checks.flags[decision.conditional_fail] |= int(Flag.CONDITIONAL_FAIL)
-    checks.flags[checks.mpe / 3.0 < U] |= int(Flag.U_TOO_LARGE)
+    checks.flags[exceeds_third(U, checks.mpe)] |= int(Flag.U_TOO_LARGE)
     spare = learned.sigma * learned.sigma - checks.rounding * checks.rounding
     coarse = (checks.resolution > 0.0) & (checks.resolution > 2.0 * np.sqrt(np.maximum(spare, 0.0)))
     checks.flags[coarse & ~np.isnan(learned.sigma)] |= int(Flag.RESOLUTION_LIMITED)

@@ -255,7 +255,7 @@ def _token_columns(columns: Columns, verdicts: npt.NDArray[Any], contexts: Seque
     evidence = zip(columns.evidence.tolist(), contexts, reference.tolist(), strict=True)
     return [
         *found,
-        _instants(columns.time),
+        _instants(columns.time, absent=None),
         [str(n) if n >= 0 else "null" for n in columns.seq.tolist()],
         [_quoted(b) for b in columns.boot.tolist()],
         _conditions(columns),
@@ -274,10 +274,10 @@ def _token_columns(columns: Columns, verdicts: npt.NDArray[Any], contexts: Seque
 _SIGMA_SOURCES = ("null", '"declared"', '"learned"')
 
 
-def _instants(column: Ints) -> list[str]:
-    """Return instants as JSON, each different one made once; 0 is null."""
+def _instants(column: Ints, absent: int | None = 0) -> list[str]:
+    """Return instants as JSON, each different one made once; `absent` is null."""
     moments = column.tolist()
-    texts = {t: f'"{format_instant(t)}"' if t else "null" for t in set(moments)}
+    texts = {t: "null" if t == absent else f'"{format_instant(t)}"' for t in set(moments)}
     return [texts[t] for t in moments]
 
 

@@ -139,14 +139,15 @@ def _xml_list(node: Node) -> Numbers:
     units = [_symbol(u, _needed(node, "si:unitXMLList")) for u in _needed(node, "si:unitXMLList").text.split()]
     U, k = _uncertainty(node, "XMLList")
     U, k = (_broadcast(c, len(values), node) for c in (U, k))
+    _expect_sizes(node, values, U, k)
     return _in_one_unit(values, units, U, k, place)
 
 
 def _reals(reals: Sequence[Node], unit: Node | None, shared: Node | None) -> Numbers:
     values: list[Decimal | None] = []
     units: list[str] = []
-    Us: list[Decimal | None] = []
-    ks: list[Decimal | None] = []
+    Us: list[Column] = []
+    ks: list[Column] = []
     for real in reals:
         values.append(_value(_needed(real, "si:value")))
         place = real.one("si:unit") or unit or _needed(real, "si:unit")
@@ -154,10 +155,10 @@ def _reals(reals: Sequence[Node], unit: Node | None, shared: Node | None) -> Num
         U, k = _uncertainty(real, "")
         if U is None and shared is not None:
             U, k = _stated(shared, "")
-        Us.append(None if U is None else U[0])
-        ks.append(None if k is None else k[0])
-    U_all = None if any(u is None for u in Us) else tuple(Us)
-    k_all = None if any(k is None for k in ks) else tuple(ks)
+        _expect_sizes(real, values[-1:], U, k)
+        Us += [] if U is None else [U[:1]]
+        ks += [] if k is None else [k[:1]]
+    U_all, k_all = (tuple(v for c in s for v in c) if len(s) == len(values) else None for s in (Us, ks))
     return _in_one_unit(tuple(values), units, U_all, k_all, _needed(reals[0], "si:value"))
 
 
@@ -246,11 +247,19 @@ def _value(node: Node) -> Decimal | None:
     return _number(text, node)
 
 
+def _expect_sizes(node: Node, values: Sequence[Decimal | None], U: Column | None, k: Column | None) -> None:
+    """Raise DccError where U or k of a value is NaN; where the value is, they may be."""
+    for sizes, least in ((U, "0 or more"), (k, "above 0")):
+        for value, size in zip(values, sizes or (), strict=False):
+            if size is None and value is not None:
+                raise DccError(node, f"has an uncertainty or factor NaN at {value}; it must be {least}, and a number")
+
+
 def _sizes(node: Node, *, positive: bool = False) -> Column:
-    """Return numbers that are not negative (or above 0) and not NaN."""
+    """Return numbers that are not negative (or above 0); None is NaN."""
     found = _column(node)
     for number in found:
-        if number is None or number < 0 or (positive and number == 0):
+        if number is not None and (number < 0 or (positive and number == 0)):
             raise DccError(node, f"must be {'above 0' if positive else '0 or more'}, and a number")
     return found
 

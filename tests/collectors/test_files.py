@@ -83,6 +83,15 @@ def test_a_byte_order_mark_quotes_and_blank_lines_are_fine(tmp_path: Path) -> No
     assert (reading.phase, reading.record) == ("a, b", 3)
 
 
+@pytest.mark.parametrize("line", ['{"time":1772409600,"device":"a","channel":"b","value":1,"unit":"kg"}', '{"value":'])
+def test_a_byte_order_mark_before_the_first_line_is_passed_over(tmp_path: Path, line: str) -> None:
+    plain = read(written(tmp_path, line, "plain.ndjson"), keep_going=True)
+    marked = read(written(tmp_path, f"\ufeff{line}", "plain.ndjson"), keep_going=True)
+    assert (marked.readings, marked.unreadable) == (plain.readings, plain.unreadable)
+    again = read(written(tmp_path, f"\ufeff{line}\n\ufeff{line}\n", "twice.ndjson"), keep_going=True)
+    assert again.unreadable[-1].reason == "not_json"
+
+
 def test_an_empty_file_of_lines_holds_nothing(tmp_path: Path) -> None:
     assert read(written(tmp_path, "", "rows.ndjson")).readings == []
     assert read(written(tmp_path, HEADER + "\n")).readings == []

@@ -60,6 +60,10 @@ def test_every_verdict_has_exactly_the_keys_of_the_contract_in_its_order(tmp_pat
     assert all(tuple(v) == VERDICT_KEYS for v in found.verdicts)
 
 
+def test_a_check_at_the_first_moment_of_1970_has_its_time(tmp_path: Path) -> None:
+    assert one(tmp_path, scale(), value=8.0, time="1970-01-01T00:00:00Z")["time"] == "1970-01-01T00:00:00Z"
+
+
 def test_a_check_of_a_scale_says_what_hand_arithmetic_says(tmp_path: Path) -> None:
     v = one(tmp_path, scale() + CERTIFICATE, value=8.004)
     u = math.sqrt(0.0001**2 + 0.002**2)
@@ -190,6 +194,16 @@ def test_resolution_limits_below_half_its_size_in_repeatability(tmp_path: Path, 
 def test_u_is_too_large_beyond_a_third_of_the_mpe(tmp_path: Path, reference_u: float, large: bool) -> None:
     v = one(tmp_path, scale(channel="sigma: 0.3 g, resolution: 0 g"), value=8.0, reference_u=reference_u)
     assert ("u_too_large" in v["flags"]) == large
+
+
+def test_u_of_exactly_a_third_of_the_mpe_is_not_too_large(tmp_path: Path) -> None:
+    registry = """\
+devices:
+  - {id: s1, kind: fuel, rule_pack: dlvn-10, channels: {volume: {unit: L, type: run, sigma: 0.05 %}}}
+"""
+    row = check(0, 20.0, 20.0, channel="volume", unit="L", reference_u=0.0)
+    v = replay_files(tmp_path, registry, [row]).verdicts[0]
+    assert (v["U"], v["mpe"], "u_too_large" in v["flags"]) == (0.1, 0.3, False)
 
 
 def test_a_reference_of_unknown_uncertainty_leaves_u_and_p_open_but_not_the_simple_decision(tmp_path: Path) -> None:

@@ -90,6 +90,43 @@ def test_an_unsaid_reference_uncertainty_is_that_of_the_standards_certificate_at
     )
 
 
+FLOW_STANDARD = """\
+  - {id: std-1, kind: water, channels: {volume: {unit: m3}}}
+certificates:
+  - {id: cs, device: std-1, channel: volume, kind: calibration, phase: as_left, performed_at: 2026-01-01,
+     points: [{x: 1 m3/h, error: 0 %, U: 0.1 %, k: 2}, {x: 3 m3/h, error: 0 %, U: 0.3 %, k: 2}]}
+"""
+
+
+@pytest.mark.parametrize(("flow", "percent"), [(1.0, 0.1), (2.0, 0.2), (5.0, None), (None, None)])
+def test_a_standard_certified_over_the_flow_is_looked_up_at_the_flow_of_the_check(
+    tmp_path: Path, flow: float | None, percent: float | None
+) -> None:
+    registry = meter("water", "volume: {unit: L, sigma: 0.1 %, type: run, standard: std-1}", more=FLOW_STANDARD)
+    row = check("volume", "L", 2000.0, 2000.0, reference_u=None, flow_m3h=flow)
+    v = replay_files(tmp_path, registry, [row]).verdicts[0]
+    assert v["reference_u"] == (None if percent is None else pytest.approx(20.0 * percent, rel=1e-12))
+    assert ("reference_u_unknown" in v["flags"]) == (percent is None)
+
+
+POWER_STANDARD = """\
+  - {id: std-1, kind: electricity, channels: {active_energy: {unit: kWh}}}
+certificates:
+  - {id: cs, device: std-1, channel: active_energy, kind: calibration, phase: as_left, performed_at: 2026-01-01,
+     points: [{power_factor: 1, error: 0 %, U: 0.02 %, k: 2}, {power_factor: 0.5i, error: 0 %, U: 0.03 %, k: 2}]}
+"""
+
+
+@pytest.mark.parametrize(("power_factor", "u"), [("1", 0.0002), ("0.5i", 0.0003), ("0.8c", None)])
+def test_the_conditions_of_a_standards_points_are_those_of_the_check(
+    tmp_path: Path, power_factor: str, u: float | None
+) -> None:
+    channel = "active_energy: {unit: kWh, sigma: 0.1 %, type: run, standard: std-1}"
+    row = check("active_energy", "kWh", 1.0, 1.0, reference_u=None, current_A=5, power_factor=power_factor)
+    v = replay_files(tmp_path, meter("electricity", channel, more=POWER_STANDARD), [row]).verdicts[0]
+    assert v["reference_u"] == (None if u is None else pytest.approx(u, rel=1e-12))
+
+
 def test_an_expired_standard_is_flagged(tmp_path: Path) -> None:
     registry = meter("fuel", "volume: {unit: L, sigma: 0.1 %, type: run, standard: std-1}", more=STANDARD)
     row = check("volume", "L", 15.0, 15.0, time="2026-03-02T00:00:00Z")

@@ -125,6 +125,15 @@ def test_a_relative_error_stands_beside_x_in_another_unit() -> None:
     assert (point.error, point.U) == (Decimal("0.35"), Decimal("0.1"))
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_uncertainty_may_be_nan_only_where_its_value_is(version: str) -> None:
+    error = replace(ERROR, alternatives=[("0.4 NaN 2.0", r"\gram")], U="1.0 NaN 1.2", k="2 NaN 2")
+    found = points(dcc(version, table=(REFERENCE, INDICATION, error)))
+    assert [(p.error is None, p.U is None, p.k is None) for p in found] == [(n == 1,) * 3 for n in range(3)]
+    for wrong in (replace(ERROR, U="1.0 NaN 1.2"), replace(ERROR, k="2 NaN 2")):
+        assert "NaN" in mistakes(dcc(version, table=(REFERENCE, INDICATION, wrong)))[0].message
+
+
 def test_without_a_column_of_errors_the_error_is_computed() -> None:
     found = points(dcc(table=(REFERENCE, replace(INDICATION, U="1.0 1.0 1.2"))))
     assert [row(p) for p in found] == WHOLE
