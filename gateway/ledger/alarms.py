@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from gateway.alarms.conditions import AlarmKind, Severity
 from gateway.alarms.life import Alarm, Happening
 from gateway.pipeline.happenings import Key, event_record
 
-__all__ = ["events", "find", "open_alarms", "put", "recorded"]
+__all__ = ["Past", "events", "find", "open_alarms", "put", "recorded"]
 
 _COLUMNS = (
     "id, site, device, channel, kind, severity, raised_at, changed_at, cleared_at, evidence, text, reason, "
@@ -74,6 +75,31 @@ def events(connection: sqlite3.Connection, after: int = 0, limit: int = 1000) ->
             "SELECT id, alarm, document FROM alarm_event WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the ledger knows of alarms that stand no more."""
+
+    connection: sqlite3.Connection
+
+    def latest(self, key: Key) -> Alarm | None:
+        """Return the newest alarm of a condition, closed or not."""
+        row = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM alarm WHERE device = ? AND channel = ? AND kind = ? "  # noqa: S608  constants only
+            "ORDER BY raised_at DESC LIMIT 1",
+            (key[0], key[1], key[2].value),
+        ).fetchone()
+        return None if row is None else _alarm(row)
+
+    def closed_by_hand(self, name: str) -> bool:
+        """Whether a person closed this alarm."""
+        rows = self.connection.execute(
+            "SELECT e.document FROM alarm_event e JOIN alarm a ON a.id = e.alarm "
+            "WHERE a.id = ? AND a.cleared_at IS NOT NULL ORDER BY e.id DESC LIMIT 1",
+            (name,),
+        )
+        return any(json.loads(document)["by"] is not None for (document,) in rows)
 
 
 def recorded(connection: sqlite3.Connection, device: str, channel: str) -> frozenset[tuple[str, str, int]]:
