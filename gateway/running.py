@@ -36,6 +36,8 @@ LAST_RESORT_S = 4.7
 
 async def run_gateway(config: Path | None) -> None:
     """Run until SIGTERM or SIGINT. Raises Refused if another gateway holds the data folder."""
+    stop = asyncio.Event()
+    _on_signals(stop)  # first: from here on a signal ends what has begun, and in order
     sys.setswitchinterval(SWITCH_S)
     settings = settings_of(config)
     packs = rule_packs(config, settings)
@@ -62,8 +64,6 @@ async def run_gateway(config: Path | None) -> None:
                 lateness_ns=settings.lateness,
                 housekeeping=None if policy is None else Housekeeping(keeper=Keeper(policy=policy)),
             )
-            stop = asyncio.Event()
-            _on_signals(stop)
             log.info(
                 "site %s, ledger %s, broker %s", settings.site, settings.data_dir / "ledger.sqlite", settings.broker.url
             )

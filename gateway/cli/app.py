@@ -9,8 +9,10 @@ import importlib
 import io
 import os
 import pkgutil
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     _prepare_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = _run(arguments)
+        with _ending_quietly() if arguments[:1] == ["run"] else contextlib.nullcontext():
+            code = _run(arguments)
         sys.stdout.flush()
     except MetergateError as error:
         code = _say(str(error), error.exit_code)
@@ -110,6 +113,20 @@ def _run(arguments: list[str]) -> int:
             raise
         return _say(_wrong_call(error), 2)
     return ended if isinstance(ended, int) else 0
+
+
+@contextlib.contextmanager
+def _ending_quietly() -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the service with 0 while it is still being loaded and has nothing in hand."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: os._exit(0)) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _asks_for_version(arguments: Sequence[str]) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,27 @@ def test_a_day_that_cannot_be_is_not_told_to_have_no_zone(site: Site, option: st
     said = site.do("history", "scale-07", option, "9999-12-31", code=2).err
     assert "not between 1970 and 2261" in said
     assert "zone" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("delay", [0.0, 0.3, 0.9])
+def test_run_ends_fine_however_early_it_is_told_to_stop(tmp_path: Path, number: int, delay: float) -> None:
+    """Python itself must be up: the first line of `main` is what the signal waits for here."""
+    code = (
+        "import sys, os\n"
+        "from gateway.cli import app\n"
+        "run = app._run\n"
+        "app._run = lambda arguments: (os.write(1, b'up'), run(arguments))[1]\n"
+        "app.main(['run'])\n"
+    )
+    environment = os.environ | {"METERGATE_BROKER__URL": "mqtt://localhost:1", "METERGATE_API__LISTEN": "127.0.0.1:0"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as gateway:
+        assert gateway.stdout is not None
+        assert gateway.stdout.read(2) == b"up"
+        time.sleep(delay)
+        gateway.send_signal(number)
+        _, err = gateway.communicate(timeout=10)
+    assert gateway.returncode == 0, err.decode()
+    assert b"Traceback" not in err
