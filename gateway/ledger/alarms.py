@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from gateway.alarms.conditions import AlarmKind, Severity
 from gateway.alarms.life import Alarm, Happening
 from gateway.pipeline.happenings import Key, event_record
 
-__all__ = ["Past", "events", "find", "open_alarms", "put", "recorded"]
+__all__ = ["Past", "events", "find", "last_events", "open_alarms", "put", "recorded"]
 
 _COLUMNS = (
     "id, site, device, channel, kind, severity, raised_at, changed_at, cleared_at, evidence, text, reason, "
@@ -75,6 +75,16 @@ def events(connection: sqlite3.Connection, after: int = 0, limit: int = 1000) ->
             "SELECT id, alarm, document FROM alarm_event WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
         )
     )
+
+
+def last_events(connection: sqlite3.Connection, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield (alarm id, JSON) of the newest event of each of these alarms."""
+    for name in sorted(names):
+        row = connection.execute(
+            "SELECT document FROM alarm_event WHERE alarm = ? ORDER BY id DESC LIMIT 1", (name,)
+        ).fetchone()
+        if row is not None:
+            yield name, row[0]
 
 
 @dataclass(frozen=True, slots=True)
