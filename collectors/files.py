@@ -72,6 +72,8 @@ def read(path: Path, form: str = "auto", *, keep_going: bool = False, source: in
     """
     if form == "auto":
         form = _FORMS.get(path.suffix.lower(), "")
+        if not form and not path.exists():
+            raise WrongUse(f"there is no file {path}", remedy="check the path")
         if not form:
             raise WrongUse(
                 f"cannot tell the form of {path}", remedy="name it .csv, .ndjson or .parquet, or say the format"

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 from collectors.mqtt import EventKind, MqttEvent, MqttSource
@@ -36,6 +37,8 @@ LAST_RESORT_S = 4.7
 
 async def run_gateway(config: Path | None) -> None:
     """Run until SIGTERM or SIGINT. Raises Refused if another gateway holds the data folder."""
+    stop = asyncio.Event()
+    _on_signals(stop)  # first: from here on a signal ends what has begun, and in order
     sys.setswitchinterval(SWITCH_S)
     settings = settings_of(config)
     packs = rule_packs(config, settings)
@@ -44,8 +47,8 @@ async def run_gateway(config: Path | None) -> None:
     policy = policy_of(settings)
     with hold(settings.data_dir):
         async with Publisher(_publisher_settings(mqtt)) as publisher, forwarding(settings, now_ns):
-            source = MqttSource(mqtt, router.filters, now_ns, on_event=_log_event)
             announcer = Announcer(settings.site, publisher.publish)
+            source = MqttSource(mqtt, router.filters, now_ns, on_event=partial(_on_event, announcer))
 
             def decode(message: object, index: int) -> Decoded:
                 found = router.decode(message.topic, message.payload, index, message.received_at)  # type: ignore[attr-defined]
@@ -62,8 +65,6 @@ async def run_gateway(config: Path | None) -> None:
                 lateness_ns=settings.lateness,
                 housekeeping=None if policy is None else Housekeeping(keeper=Keeper(policy=policy)),
             )
-            stop = asyncio.Event()
-            _on_signals(stop)
             log.info(
                 "site %s, ledger %s, broker %s", settings.site, settings.data_dir / "ledger.sqlite", settings.broker.url
             )
@@ -144,9 +145,11 @@ def _publisher_settings(mqtt: MqttSettings) -> PublisherSettings:
     )
 
 
-def _log_event(event: MqttEvent) -> None:
-    """Say what the source does not say itself."""
+def _on_event(announcer: Announcer, event: MqttEvent) -> None:
+    """Say what the source does not say itself; a broker that knows no session of ours may know no state either."""
     if event.kind is EventKind.SESSION_LOST:
         log.warning(
             "the broker has forgotten our session: messages it held while we were away are lost; see the gap alarms"
         )
+    if event.kind in {EventKind.SESSION_LOST, EventKind.SESSION_NEW}:
+        announcer.say_again()

@@ -135,7 +135,9 @@ def _moves(walk: _Walk, source: Floats, to: _States, mean: float, scale: float) 
     """Return the probability weight of moving from each source point (rows) to each state (columns) unsignalled."""
     middle = walk.retain * source - walk.allowance + mean
     distance = (to.at[None, :] - middle[:, None]) / scale
-    moves: Floats = np.exp(-0.5 * distance * distance) * (to.weight / (scale * math.sqrt(2.0 * math.pi)))
+    with np.errstate(over="ignore"):  # a mean so far off leaves nothing unsignalled
+        weight = np.exp(-0.5 * distance * distance)
+    moves: Floats = weight * (to.weight / (scale * math.sqrt(2.0 * math.pi)))
     if to.atom:
         moves[:, 0] = normal_cdf(-middle / scale)
     return moves

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from gateway.alarms.conditions import AlarmKind, Severity
 from gateway.alarms.life import Alarm, Happening
 from gateway.pipeline.happenings import Key, event_record
 
-__all__ = ["events", "find", "open_alarms", "put", "recorded"]
+__all__ = ["Past", "events", "find", "last_events", "open_alarms", "put", "recorded"]
 
 _COLUMNS = (
     "id, site, device, channel, kind, severity, raised_at, changed_at, cleared_at, evidence, text, reason, "
@@ -74,6 +75,41 @@ def events(connection: sqlite3.Connection, after: int = 0, limit: int = 1000) ->
             "SELECT id, alarm, document FROM alarm_event WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
         )
     )
+
+
+def last_events(connection: sqlite3.Connection, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield (alarm id, JSON) of the newest event of each of these alarms."""
+    for name in sorted(names):
+        row = connection.execute(
+            "SELECT document FROM alarm_event WHERE alarm = ? ORDER BY id DESC LIMIT 1", (name,)
+        ).fetchone()
+        if row is not None:
+            yield name, row[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the ledger knows of alarms that stand no more."""
+
+    connection: sqlite3.Connection
+
+    def latest(self, key: Key) -> Alarm | None:
+        """Return the newest alarm of a condition, closed or not."""
+        row = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM alarm WHERE device = ? AND channel = ? AND kind = ? "  # noqa: S608  constants only
+            "ORDER BY raised_at DESC LIMIT 1",
+            (key[0], key[1], key[2].value),
+        ).fetchone()
+        return None if row is None else _alarm(row)
+
+    def closed_by_hand(self, name: str) -> bool:
+        """Whether a person closed this alarm."""
+        rows = self.connection.execute(
+            "SELECT e.document FROM alarm_event e JOIN alarm a ON a.id = e.alarm "
+            "WHERE a.id = ? AND a.cleared_at IS NOT NULL ORDER BY e.id DESC LIMIT 1",
+            (name,),
+        )
+        return any(json.loads(document)["by"] is not None for (document,) in rows)
 
 
 def recorded(connection: sqlite3.Connection, device: str, channel: str) -> frozenset[tuple[str, str, int]]:

@@ -49,6 +49,8 @@ def entries(
     connection: sqlite3.Connection, *, state: str | None = "open", reason: str | None = None, entry: int | None = None
 ) -> list[Quarantined]:
     """Return entries, oldest first."""
+    if entry is not None and not 0 < entry < 2**63:  # beyond what SQLite numbers
+        return []
     rows = connection.execute(
         """SELECT id, received_at, topic, reason, detail, device, channel, record, payload, state FROM quarantine
            WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR reason = ?2) AND (?3 IS NULL OR id = ?3) ORDER BY id""",

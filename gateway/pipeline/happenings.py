@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,11 +17,15 @@ from gateway.pipeline.plan import Plan
 from gateway.pipeline.records import evidence_class
 from gateway.pipeline.watch import Change
 
-__all__ = ["Key", "OpenAlarms", "event_record", "happen", "reconcile"]
+__all__ = ["Key", "OpenAlarms", "Past", "event_record", "happen", "reconcile"]
 
 Key = tuple[str, str, AlarmKind]
 OpenAlarms = MutableMapping[Key, Alarm]
 Recorded = frozenset[tuple[str, str, int]]
+_OF_CHECKS = {
+    AlarmKind.MPE: "mpe", AlarmKind.DRIFT: "statistic", AlarmKind.NOISY: "statistic", AlarmKind.FORECAST: "rate"
+}  # fmt: skip
+"""Alarms that only a check can be the evidence of, and what such evidence cannot lack."""
 
 
 def happen(
@@ -95,11 +100,33 @@ def _earlier(
     return move(alarm, change.transition, severity, change.time, change.reason or _why(change))
 
 
-def reconcile(plan: Plan, states: Mapping[int, Any], standing: OpenAlarms, *, amended: bool) -> list[Happening]:
+class Past(Protocol):
+    """What is recorded of alarms that stand no more."""
+
+    def latest(self, key: Key, /) -> Alarm | None:
+        """Return the newest alarm of a condition, closed or not."""
+        ...
+
+    def closed_by_hand(self, name: str, /) -> bool:
+        """Whether a person closed this alarm."""
+        ...
+
+
+def reconcile(
+    plan: Plan,
+    states: Mapping[int, Any],
+    standing: OpenAlarms,
+    *,
+    amended: bool,
+    past: Past,
+    columns: Columns | None = None,
+    judgement: Judgement | None = None,
+) -> list[Happening]:
     """Return what must happen so that open alarms and conditions agree again; `states`: channel -> its state.
 
     An alarm whose condition late data undid is cleared as `amended`; a condition that stands without an alarm
-    (a person cleared it) raises a new one, dated by the channel's last reading.
+    (a person cleared it) raises a new one, dated by the channel's last reading. What a person closed stays closed:
+    judged again, it is not raised a second time. `columns` and `judgement`: what was judged just now.
     """
     out: list[Happening] = []
     for channel, state in states.items():
@@ -107,25 +134,46 @@ def reconcile(plan: Plan, states: Mapping[int, Any], standing: OpenAlarms, *, am
         for kind in RULES:
             key = (facts.device, facts.channel, kind)
             alarm, level = standing.get(key), int(state[f"{kind}_level"])
-            if alarm is not None and (not level or (amended and alarm.raised_at != int(state[f"{kind}_since"]))):
-                out.append(move(alarm, Transition.CLEARED, alarm.severity, int(state["time"]), "amended"))
+            since, last = int(state[f"{kind}_since"]), int(state["time"])
+            moved = amended and alarm is not None and alarm.raised_at != since
+            by_hand = amended and level > 0 and (moved or alarm is None) and past.closed_by_hand(alarm_id(*key, since))
+            if alarm is not None and (not level or (moved and not by_hand)):
+                out.append(move(alarm, Transition.CLEARED, alarm.severity, last, "amended"))
                 del standing[key]
                 alarm = None
-            if level and alarm is None:
-                since = int(state[f"{kind}_since"]) if amended else int(state["time"])
-                change = Change(
-                    channel=channel,
-                    kind=kind,
-                    transition=Transition.RAISED,
-                    level=level,
-                    time=since,
-                    since=since,
-                    row=-1,
-                )
-                happening = _raise(plan, change, alarm_id(*key, since), None, None)
-                out.append(happening)
-                standing[key] = happening.alarm
+            if not level or alarm is not None:
+                continue
+            time = since if amended and not by_hand else last
+            name = alarm_id(*key, time)
+            if past.closed_by_hand(name):
+                continue
+            change = Change(
+                channel=channel, kind=kind, transition=Transition.RAISED, level=level, time=time, since=time, row=-1
+            )
+            happening = _again(plan, change, name, columns, judgement, past)
+            out.append(happening)
+            standing[key] = happening.alarm
     return out
+
+
+def _again(
+    plan: Plan, change: Change, name: str, columns: Columns | None, judgement: Judgement | None, past: Past
+) -> Happening:
+    """Raise an alarm for a condition that has stood for a while: on what was judged last, else on what raised it."""
+    if columns is not None and judgement is not None:
+        rows = np.flatnonzero((columns.channel == change.channel) & (columns.time <= change.time))
+        if change.kind in _OF_CHECKS:
+            rows = rows[np.isin(rows, judgement.check_row)]
+        if len(rows):
+            happening = _raise(plan, replace(change, row=int(rows[-1])), name, columns, judgement)
+            if _OF_CHECKS.get(change.kind, "reading") in happening.alarm.evidence:
+                return happening
+    happening = _raise(plan, change, name, None, None)
+    facts = plan.facts[change.channel]
+    before = past.latest((facts.device, facts.channel, change.kind))
+    if before is None or not before.evidence:
+        return happening
+    return replace(happening, alarm=replace(happening.alarm, evidence=before.evidence, text=before.text))
 
 
 def _why(change: Change) -> str | None:

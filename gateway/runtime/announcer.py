@@ -12,6 +12,7 @@ from gateway.alarms.life import Happening
 from gateway.ledger import alarms as alarm_rows
 from gateway.pipeline.happenings import event_record
 from gateway.pipeline.standing import device_state
+from gateway.pipeline.state import NEVER
 from gateway.runtime.ingest import Done, Ingest
 
 __all__ = ["Announcer", "Publish", "event_attributes"]
@@ -45,6 +46,11 @@ class Announcer:
         self._publish = publish
         self._cursor: int | None = None
         self._waiting: dict[str, None] = {}
+        self._afresh = False
+
+    def say_again(self) -> None:
+        """Say once more what stands: the broker has forgotten it. May be called from any thread."""
+        self._afresh = True
 
     def __call__(self, ingest: Ingest, done: Done) -> None:
         """Announce a batch: its alarm events at once, the states of the devices it touched by and by."""
@@ -57,12 +63,29 @@ class Announcer:
 
     def flush(self, ingest: Ingest) -> None:
         """Publish some of the states that wait, the oldest first."""
+        if self._afresh:
+            self._afresh = False
+            self._everything(ingest)
         chosen = list(self._waiting)[:STATES]
         for device in chosen:
             del self._waiting[device]
         known = {d for d in chosen if d in ingest.plan.devices}
         if known:
             self.states(ingest, known)
+
+    def _everything(self, ingest: Ingest) -> None:
+        self.alarms(ingest)
+        standing = {alarm.id for alarm in ingest.alarms.values()}
+        for alarm, document in alarm_rows.last_events(ingest.ledger.connection, standing):
+            self._publish(
+                f"metergate/alarm/{self._site}/{alarm}",
+                document.encode(),
+                True,
+                event_attributes(orjson.loads(document)),
+            )
+        heard = ingest.states["time"] != NEVER
+        facts = ingest.plan.facts
+        self._waiting.update(dict.fromkeys(facts[c].device for c in heard.nonzero()[0].tolist()))
 
     def states(self, ingest: Ingest, devices: set[str]) -> None:
         """Publish where these devices stand."""
@@ -85,6 +108,8 @@ class Announcer:
         for number, alarm, document in alarm_rows.events(connection, self._cursor):
             self._cursor = number
             event = orjson.loads(document)
+            if event["device"] in ingest.plan.devices:  # its state names the alarms that are open
+                self._waiting[event["device"]] = None
             payload = b"" if event["transition"] == "cleared" else document.encode()
             topic = f"metergate/alarm/{self._site}/{alarm}"
             self._publish(topic, payload, True, event_attributes(event) if payload else {})

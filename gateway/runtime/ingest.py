@@ -275,6 +275,8 @@ class Ingest:
             touched = np.union1d(touched, np.array(list(shifted), np.int64))
         after = self.states.take(touched)
         checks = 0
+        part: Columns | None = None
+        judgement: Judgement | None = None
         if plain.any():
             part = new if plain.all() else new.take(plain)
             channels, _, _ = runs(part.channel)
@@ -294,12 +296,15 @@ class Ingest:
             happenings += more
             checks += n
         if settled.beyond.any():
-            part = new.take(settled.beyond)
-            channels, _, _ = runs(part.channel)
-            judgement = judge(plan, fresh(len(channels)), part, alone=True)
-            self._write(connection, part, judgement, received[settled.beyond], np.full(len(part), readings.BEYOND))
-            checks += len(judgement.verdicts)
-        happenings += reconcile(plan, _with_conditions(touched, after), standing, amended=False)
+            aside = new.take(settled.beyond)
+            channels, _, _ = runs(aside.channel)
+            alone = judge(plan, fresh(len(channels)), aside, alone=True)
+            self._write(connection, aside, alone, received[settled.beyond], np.full(len(aside), readings.BEYOND))
+            checks += len(alone.verdicts)
+        happenings += reconcile(
+            plan, _with_conditions(touched, after), standing, amended=False, past=alarm_rows.Past(connection),
+            columns=part, judgement=judgement,
+        )  # fmt: skip
         at = int(new.time.max())
         happenings = self._with_common(touched, after, standing, happenings, at, amended=bool(amend.any()))
         alarm_rows.put(connection, happenings)
@@ -418,7 +423,10 @@ class Ingest:
         facts = self.plan.facts[channel]
         seen = alarm_rows.recorded(connection, facts.device, facts.channel)
         happenings = happen(self.plan, judgement.changes, columns, judgement, standing, seen)
-        happenings += reconcile(self.plan, {channel: judgement.states[0]}, standing, amended=True)
+        happenings += reconcile(
+            self.plan, {channel: judgement.states[0]}, standing, amended=True, past=alarm_rows.Past(connection),
+            columns=columns, judgement=judgement,
+        )  # fmt: skip
         return judgement.states[0], happenings, int((~np.isnan(new.reference)).sum())
 
     def _write_part(
@@ -496,7 +504,10 @@ class Ingest:
             seen = alarm_rows.recorded(connection, facts.device, facts.channel)
             happenings = happen(self.plan, judgement.changes, old.columns, judgement, standing, seen)
             state = judgement.states
-            happenings += reconcile(self.plan, {channel: state[0]}, standing, amended=True)
+            happenings += reconcile(
+                self.plan, {channel: state[0]}, standing, amended=True, past=alarm_rows.Past(connection),
+                columns=old.columns, judgement=judgement,
+            )  # fmt: skip
         alarm_rows.put(connection, happenings)
         states.put_states(connection, self.plan, self.ids, index, state, self.seen)
         return state[0], happenings, standing

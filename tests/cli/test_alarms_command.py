@@ -55,6 +55,47 @@ def test_a_cleared_alarm_is_closed_for_good(drifting: Site) -> None:
     assert "closed already" in drifting.do("alarms", "ack", name, "--reason", "late", code=1).err
 
 
+def test_what_stands_again_after_a_person_closed_it_says_why(drifting: Site) -> None:
+    first = only(drifting, "drift")
+    drifting.do("alarms", "clear", first["alarm"], "--reason", "weights replaced")
+    drifting.do("import", drifting.recording("more.csv", [check(20, 5.0112, 20)]))
+    again = only(drifting, "drift")
+    assert again["alarm"] != first["alarm"]
+    assert again["evidence"]["reading"] == "2026-05-20T01:00:00Z"  # type: ignore[index]
+    assert again["evidence"]["detectors"]  # type: ignore[index]
+    assert "beyond" in again["text"]
+
+
+def test_what_stands_again_at_a_reading_that_is_no_check_says_why(drifting: Site) -> None:
+    first = only(drifting, "drift")
+    drifting.do("alarms", "clear", first["alarm"], "--reason", "weights replaced")
+    drifting.write("more.csv", "time,device,channel,value,unit\n2026-05-20T08:00:00+07:00,scale-07,mass,7.1,kg\n")
+    drifting.do("import", "more.csv")
+    again = only(drifting, "drift")
+    assert again["alarm"] != first["alarm"]
+    assert (again["evidence"], again["text"]) == (first["evidence"], first["text"])
+
+
+def test_late_data_open_no_alarm_that_a_person_closed(drifting: Site) -> None:
+    for alarm in drifting.do("alarms", "list", "--json").document():
+        drifting.do("alarms", "clear", alarm["alarm"], "--reason", "weights replaced", "--by", "Lan")
+    closed = drifting.do("alarms", "list", "--all", "--json").document()
+    late = "2026-05-04T09:00:00+07:00,scale-07,mass,5.0012,kg,5,0.0001,99,b1"
+    drifting.do("import", drifting.recording("late.csv", [late]))
+    now = {a["alarm"]: a for a in drifting.do("alarms", "list", "--all", "--json").document()}
+    assert {a["alarm"]: a for a in closed}.items() <= now.items()
+
+
+def test_late_data_leave_the_alarm_that_came_after_one_that_a_person_closed(drifting: Site) -> None:
+    first = only(drifting, "drift")
+    drifting.do("alarms", "clear", first["alarm"], "--reason", "weights replaced")
+    drifting.do("import", drifting.recording("more.csv", [check(20, 5.0112, 20)]))
+    again = only(drifting, "drift")
+    late = "2026-05-04T09:00:00+07:00,scale-07,mass,5.0012,kg,5,0.0001,99,b1"
+    drifting.do("import", drifting.recording("late.csv", [late]))
+    assert only(drifting, "drift") == again
+
+
 def test_what_people_did_survives_another_import(drifting: Site) -> None:
     name = only(drifting, "drift")["alarm"]
     drifting.do("alarms", "ack", name, "--reason", "seen", "--by", "Lan")

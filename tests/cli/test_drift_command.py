@@ -205,3 +205,16 @@ def test_an_interval_is_advised_within_the_law(
                                        "--method reliability --observed 1 --interval 12"])  # fmt: skip
 def test_an_interval_from_too_little_is_refused(arguments: str) -> None:
     assert run("drift", "interval", *arguments.split()) == 2
+
+
+def test_more_channels_than_any_site_has_are_refused(site: Site) -> None:
+    plan = ("drift", "design", "--devices", "1000000000000", "--checks-per-day", "1", "--budget", "1/month")
+    assert "1000000" in site.do(*plan, code=2).err
+
+
+@pytest.mark.parametrize(
+    "chart", [("ewma", "--lambda", "0.2", "--L", "3"), ("cusum", "--k", "0.5", "--h", "5"), ("shewhart", "--L", "3")]
+)
+@pytest.mark.parametrize("change", ["--shift", "--drift"])
+def test_a_change_beyond_all_measure_is_found_at_once(site: Site, chart: tuple[str, ...], change: str) -> None:
+    assert site.do("drift", "arl", "--chart", *chart, change, "1e300", "--json").document()["arl"] == 1.0

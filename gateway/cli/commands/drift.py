@@ -173,7 +173,9 @@ def arl(
 
 
 def design(
-    devices: Annotated[int | None, typer.Option("--devices", min=1, help="Channels charted at a site to plan.")] = None,
+    devices: Annotated[
+        int | None, typer.Option("--devices", min=1, max=1_000_000, help="Channels charted at a site to plan.")
+    ] = None,
     checks_per_day: Annotated[
         float | None, typer.Option("--checks-per-day", help="Checks a day of each channel (1).")
     ] = None,

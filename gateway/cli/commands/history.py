@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -98,11 +99,7 @@ def _moment(text: str | None, zone: ZoneInfo) -> int | None:
     if text is None:
         return None
     try:
-        return parse_date(text, zone)
-    except ValueError:
-        pass
-    try:
-        return parse_instant_file(text)
+        return parse_date(text, zone) if re.fullmatch(r"\d+-\d+-\d+", text) else parse_instant_file(text)
     except ValueError as error:
         raise WrongUse(f"{text}: {error}", remedy="write 2026-05-01 or 2026-05-01T08:00:00+07:00") from None
 
