@@ -99,12 +99,12 @@ def status(config: ConfigOption = None, json: JsonFlag = False) -> None:
     with open_ledger(config) as ledger:
         state = forwarding_state(ledger)
         refused = refused_points(ledger.connection, 10)
-    findings = asyncio.run(inspect(influx))
+    what = [f"{f.what}; {f.remedy}" for f in asyncio.run(inspect(influx))]
+    if state.target not in {None, influx.target}:
+        what.append(f"the settings say {influx.target}: it gets the whole ledger once the gateway runs with them")
     if state.poison:
-        raise_point = f"{state.poison} points were refused, the latest {refused[0].measurement} {refused[0].id}"
-        what = [*(f"{f.what}; {f.remedy}" for f in findings), f"{raise_point}: {refused[0].words}"]
-    else:
-        what = [f"{f.what}; {f.remedy}" for f in findings]
+        latest = f"the latest {refused[0].measurement} {refused[0].id}"
+        what.append(f"{state.poison} points were refused, {latest}: {refused[0].words}")
     if json:
         points = [{"measurement": r.measurement, "id": r.id, "words": r.words} for r in refused]
         write_json(_record(state) | {"refused": points, "findings": what})
