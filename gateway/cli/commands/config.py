@@ -67,8 +67,8 @@ def check(paths: Paths = None, config: ConfigOption = None, json: JsonFlag = Fal
     write(f"sound: {checked.settings_file}; {words}")
 
 
-def show(config: ConfigOption = None) -> None:
-    """Print the settings that hold, file and environment together, secrets masked, as JSON."""
+def show(config: ConfigOption = None, json: JsonFlag = False) -> None:  # noqa: ARG001  it has no other form
+    """Print the settings that hold, file and environment together, secrets masked, as JSON with or without --json."""
     import os
 
     from gateway.settings import effective, load

@@ -138,14 +138,20 @@ def _record(state: ForwardingState) -> dict[str, object]:
     }
 
 
-def resend(config: ConfigOption = None) -> None:
+def resend(config: ConfigOption = None, json: JsonFlag = False) -> None:
     """Have everything sent again, as after InfluxDB lost data: the same points, so nothing is doubled."""
     from gateway.app import open_ledger
+    from gateway.history.forward_state import forwarding_state
     from gateway.ledger.forwarding import forget_sent, put_words, words
 
-    _influx(config, needed=True)
-    with open_ledger(config) as ledger, ledger.transaction() as connection:
-        target = words(connection).get("target")
-        forget_sent(connection)
-        put_words(connection, {"target": target})
-    write("everything in the ledger will be sent again")
+    influx = _influx(config, needed=True)
+    with open_ledger(config) as ledger:
+        with ledger.transaction() as connection:
+            target = words(connection).get("target")
+            forget_sent(connection)
+            put_words(connection, {"target": target})
+        readings = forwarding_state(ledger).lag
+    if json:
+        write_json({"target": influx.target, "readings": readings})
+    else:
+        write(f"everything in the ledger, {readings} readings, will be sent again to {influx.target}")
