@@ -183,6 +183,11 @@ class Influx(Written):
         near = host in {"localhost", "::1"} or host.startswith("127.")
         return self.gzip == "on" or (self.gzip == "auto" and not near)
 
+    @property
+    def target(self) -> str:
+        """What points are sent to, in words: another one gets the whole ledger."""
+        return f"{self.url.rstrip('/')} {self.org}/{self.bucket}"
+
     def secret(self) -> str | None:
         """Return the token, from its file if it is in one; WrongUse when the file cannot be read."""
         return _revealed(self.token, self.token_file, "influx.token_file")

@@ -18,6 +18,7 @@ from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 from gateway.errors import Refused, WrongUse
+from gateway.history.influx_wire import spoken, system_words, tls_words
 
 __all__ = ["FluxLink", "text"]
 
@@ -27,8 +28,10 @@ _DIALECT = {"header": True, "delimiter": ",", "annotations": []}
 _REMEDY = {
     401: "write a valid token to influx.token_file or influx.query_token_file",
     403: "give the token the right to read the bucket (`metergate influx setup`)",
-    404: "correct influx.org and influx.bucket, or make them with `metergate influx setup`",
+    404: "correct influx.org and influx.bucket, or use a token that may read the bucket (`metergate influx setup`)",
 }
+_NO_ORG = "failed to decode request body: organization"
+"""How 2.7 begins to say, with 400, that there is no such organisation."""
 
 
 def text(value: str) -> str:
@@ -71,11 +74,22 @@ class FluxLink:
             if reply.status != 200 or kind not in {"text/csv", "application/csv"}:
                 raise self._refusal(reply.status, kind, reply.read(CHUNK))
             yield from _tables(_lines(reply))
+        except ssl.SSLCertVerificationError as error:
+            raise WrongUse(
+                f"{self.url} has a certificate that is not trusted: {error.verify_message}", remedy="set influx.ca_file"
+            ) from error
         except ssl.SSLError as error:
-            raise WrongUse(f"{self.url}: {error.reason or error}", remedy="set influx.ca_file") from error
+            raise WrongUse(
+                f"no TLS with {self.url}: {tls_words(error)}", remedy="does it speak http://? correct influx.url"
+            ) from error
+        except TimeoutError:
+            raise Refused(
+                f"no answer from {self.url} within {TIMEOUT_S:g} s", remedy="is InfluxDB running? ask the ledger"
+            ) from None
         except (OSError, http.client.HTTPException) as error:
-            said = str(error) or type(error).__name__
-            raise Refused(f"no answer from {self.url}: {said}", remedy="is InfluxDB running? ask the ledger") from error
+            raise Refused(
+                f"no answer from {self.url}: {system_words(error)}", remedy="is InfluxDB running? ask the ledger"
+            ) from error
         finally:
             connection.close()
 
@@ -88,13 +102,12 @@ class FluxLink:
         return http.client.HTTPSConnection(host, parts.port or 443, timeout=TIMEOUT_S, context=context)
 
     def _refusal(self, status: int, kind: str, body: bytes) -> Exception:
-        try:
-            words = str(json.loads(body)["message"])
-        except (ValueError, KeyError, TypeError):
-            words = f"an answer of {kind} that is not InfluxDB's"
+        said = spoken(body)
+        words = f"an answer of {kind} that is not InfluxDB's" if said is None else said
         cause = f"{self.url} answered {status}: {words[:300]}"
-        if status in _REMEDY:
-            return WrongUse(cause, remedy=_REMEDY[status])
+        wrong = 404 if status == 400 and words.startswith(_NO_ORG) else status
+        if said is not None and wrong in _REMEDY:
+            return WrongUse(cause, remedy=_REMEDY[wrong])
         return Refused(
             cause, remedy="is influx.url that of InfluxDB 2?" if status < 500 else "ask the ledger meanwhile"
         )

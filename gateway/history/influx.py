@@ -7,7 +7,7 @@ the same. Text whose field InfluxDB has not is None. What is not forwarded yet, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from gateway.history.steps import AROUND, Surroundings, register_buckets
 from gateway.metrology.instants import format_instant, parse_rfc3339
 from gateway.metrology.readings import Quality
 from gateway.pipeline.columns import boot_code
+from gateway.pipeline.counting import missing_before
 
 __all__ = ["InfluxHistory"]
 
@@ -38,13 +39,16 @@ _RAW = (
 )  # fmt: skip
 _NEEDED = ("value", "reference", "seq", "seq_text", "seq_per_device", "boot", "quality", "shift_ns")
 
+_COUNTED = ("seq", "seq_text", "seq_per_device", "boot", "shift_ns")
+
 _Point = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """One reading: its own time, its time in InfluxDB, and its fields as they were written."""
+    """One reading: its channel, its own time, its time in InfluxDB, and its fields as they were written."""
 
+    channel: str
     time: int
     slot: int
     fields: _Point
@@ -125,8 +129,9 @@ class InfluxHistory:
     def _of(self, device: str, channel: str) -> ChannelSettings:
         return self._settings.get((device, channel), ChannelSettings(unit=""))
 
-    def _from(self, measurement: str, device: str, channel: str, start: int, end: int) -> str:
-        tags = f"r.device == {text(device)} and r.channel == {text(channel)}"
+    def _from(self, measurement: str, device: str, channel: str | None, start: int, end: int) -> str:
+        """Return the beginning of a query for one channel of a device, or for all of them."""
+        tags = f"r.device == {text(device)}" + ("" if channel is None else f" and r.channel == {text(channel)}")
         return (
             f"from(bucket: {text(self._bucket)}) |> range(start: time(v: {max(start, 0)}), stop: time(v: {end})) "
             f"|> filter(fn: (r) => r._measurement == {text(measurement)} and {tags})"
@@ -152,27 +157,42 @@ class InfluxHistory:
         for a in range(span[0], span[1] + 1, STRETCH_NS):
             yield self._between(query.device, channel, fields, a, min(a + STRETCH_NS, span[1] + 1))
 
-    def _between(self, device: str, channel: str, fields: tuple[str, ...], start: int, end: int) -> list[_Found]:
+    def _between(self, device: str, channel: str | None, fields: tuple[str, ...], start: int, end: int) -> list[_Found]:
         chosen = " or ".join(f"r._field == {text(f)}" for f in fields)
         flux = self._from("reading", device, channel, start, min(end + SLACK_NS, LAST_NS))
-        columns = '["_time", "_field", "_value", "site", "kind"]'
-        points: dict[tuple[str, str, str], _Point] = {}
+        columns = '["_time", "_field", "_value", "channel", "site", "kind"]'
+        points: dict[tuple[str, str, str, str], _Point] = {}
         for row in self._link.ask(f"{flux} |> filter(fn: (r) => {chosen}) |> keep(columns: {columns})"):
-            key = (row["_time"], row["site"], row["kind"])
+            key = (row["_time"], row["channel"], row["site"], row["kind"])
             points.setdefault(key, {})[row["_field"]] = row["_value"]
         found = []
-        for (time, _, _), point in points.items():
+        for (time, named, _, _), point in points.items():
             slot = parse_rfc3339(time)
             moment = slot - int(float(point["shift_ns"]))
             if start <= moment < end:
-                found.append(_Found(time=moment, slot=slot, fields=point))
+                found.append(_Found(channel=named, time=moment, slot=slot, fields=point))
         return sorted(found, key=lambda f: f.order)
 
     def _rows(self, query: Query, channel: str) -> Iterator[Rows]:
         for found in self._readings(query, channel, _NEEDED):
             if found:
                 margins = self._margins(query.device, channel, found[0].time, found[-1].time + SLACK_NS)
-                yield _rows(found, margins)
+                yield _rows(found, margins, self._lost(query.device, found))
+
+    def _lost(self, device: str, found: list[_Found]) -> Collection[int]:
+        """Return before which of a channel's readings (times in InfluxDB) numbers of the whole device are missing."""
+        if not any("seq_per_device" in f.fields for f in found):
+            return ()
+        start, end = found[0].time, found[-1].time + 1
+        flux = self._from("reading", device, None, 0, start)
+        rows = self._link.ask(f'{flux} |> filter(fn: (r) => r._field == "seq_per_device") |> last()')
+        newest = max((parse_rfc3339(r["_time"]) for r in rows), default=start + SLACK_NS)
+        around = self._between(device, None, _COUNTED, newest - SLACK_NS, end)
+        counted = [f for f in around if "seq_per_device" in f.fields]
+        numbers = [(f.time, f.fields.get("boot", ""), f.seq or 0, f.channel, i) for i, f in enumerate(counted)]
+        before = [n for n in numbers if n[0] < start]
+        lost = missing_before(numbers[len(before) :], before)
+        return {counted[i].slot for i in lost if counted[i].channel == found[0].channel}
 
     def _margins(self, device: str, channel: str, start: int, end: int) -> dict[int, float]:
         """Return the margin of the verdict that holds, by time in InfluxDB."""
@@ -218,7 +238,7 @@ def _bounds(query: Query) -> tuple[int, int]:
     return query.start or 0, LAST_NS if query.end is None else query.end
 
 
-def _rows(found: list[_Found], margins: Mapping[int, float]) -> Rows:
+def _rows(found: list[_Found], margins: Mapping[int, float], lost: Collection[int] = ()) -> Rows:
     return Rows(
         time=np.array([f.time for f in found], np.int64),
         value=np.array([float(f.fields["value"]) for f in found], np.float64),
@@ -227,6 +247,7 @@ def _rows(found: list[_Found], margins: Mapping[int, float]) -> Rows:
         quality=np.array([_QUALITIES[f.fields["quality"]] for f in found], np.int64),
         checked=np.array(["reference" in f.fields for f in found]),
         margin=np.array([margins.get(f.slot, np.nan) for f in found]),
+        lost=np.array([f.slot in lost for f in found]),
     )
 
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-__all__ = ["BACKOFF_MAX_S", "RETRY_AFTER_MAX_S", "Answer", "Outcome", "backoff", "read_answer", "retry_after"]
+__all__ = [
+    "BACKOFF_MAX_S", "RETRY_AFTER_MAX_S", "Answer", "Outcome", "backoff", "read_answer", "retry_after", "spoken",
+    "system_words", "tls_words",
+]  # fmt: skip
 
 RETRY_AFTER_MAX_S = 300.0
 BACKOFF_FIRST_S = 0.5
@@ -54,7 +58,7 @@ class Answer:
 
 def read_answer(status: int, headers: Mapping[str, str], body: bytes, now_s: float) -> Answer:
     """Return what an answer means; `now_s` (seconds since 1970) turns a Retry-After date into a wait."""
-    message = _message(body)
+    message = spoken(body)
     words = f"{status} {message or _plain(body)}".rstrip()[:_WORDS]
     outcome = _outcome(status, message)
     dropped = _DROPPED.search(message or "")
@@ -93,12 +97,32 @@ def retry_after(text: str, now_s: float) -> float | None:
     return None if math.isnan(wait) else min(max(wait, 0.0), RETRY_AFTER_MAX_S)
 
 
+def system_words(error: BaseException) -> str:
+    """Return the system's words for what failed on the way, without its numbers.
+
+    >>> system_words(ConnectionRefusedError(111, "Connection refused"))
+    'connection refused'
+    """
+    number = getattr(error, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number).lower()
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return words[:1].lower() + words[1:]
+
+
+def tls_words(error: BaseException) -> str:
+    """Return what is wrong with TLS: the reason that a nested error gives."""
+    nested = getattr(error, "os_error", error)
+    reason = getattr(nested, "reason", None)
+    return str(reason).replace("_", " ").lower() if isinstance(reason, str) else system_words(nested)
+
+
 def backoff(attempt: int, chance: float) -> float:
     """Return the wait (s) before retry `attempt` = 0, 1, …: jitter under 0.5 s doubling to 30 s; `chance` in [0, 1)."""
     return chance * min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(attempt, 16))
 
 
-def _message(body: bytes) -> str | None:
+def spoken(body: bytes) -> str | None:
     """Return the message of InfluxDB's error document; None if the body is not one."""
     try:
         document = json.loads(body)

@@ -1,7 +1,9 @@
 """Pieces: what the readings of one channel in one short stretch amount to, so made that pieces add up to buckets.
 
 A piece is made of its own readings alone. What depends on the reading before it (a step of a register, a gap in `seq`)
-is found where two pieces meet, so that a late reading changes its own piece and no other.
+is found where two pieces meet, so that a late reading changes its own piece and no other. One thing is not: where `seq`
+counts a whole device, what is missing before a reading is told from the readings of all its channels, and so is in its
+piece (`Rows.lost`); who keeps pieces makes those again that a late reading may change (`gateway.ledger.rollups`).
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ __all__ = ["LAYOUT", "PIECE", "Cut", "Pieces", "Rows", "cut", "make_pieces", "mi
 Pieces = npt.NDArray[np.void]
 """Rows of `PIECE`, in time order."""
 
-LAYOUT = 1
-"""Of PIECE; another number makes all roll-ups again."""
+LAYOUT = 2
+"""Of PIECE and what is in it; another number makes all roll-ups again."""
 
 PIECE = np.dtype(
     [
         ("start", np.int64),  # of the stretch, ns
         ("n", np.int32),
         ("checks", np.int32),
-        ("gaps", np.int32),  # seq numbers missing once or more, inside
+        ("gaps", np.int32),  # seq numbers missing once or more, inside; of the device, before any reading
         ("falls", np.int32),  # a value less than the one before, inside
         ("qualities", np.uint8),  # one bit per Quality
         ("min", np.float64),
@@ -37,7 +39,7 @@ PIECE = np.dtype(
         ("last", np.float64),
         ("first_time", np.int64),
         ("last_time", np.int64),
-        ("first_seq", np.int64),  # -1: none
+        ("first_seq", np.int64),  # -1: none, or of the device
         ("last_seq", np.int64),
         ("first_boot", np.int64),  # gateway.pipeline.columns.boot_code
         ("last_boot", np.int64),
@@ -47,7 +49,10 @@ PIECE = np.dtype(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Readings of one channel by (time, boot, seq, content), as far as pieces need them; arrays of one length."""
+    """Readings of one channel by (time, boot, seq, content), as far as pieces need them; arrays of one length.
+
+    `seq` is -1 where it counts the whole device; `lost` then says whether numbers are missing before the reading.
+    """
 
     time: npt.NDArray[np.int64]
     value: npt.NDArray[np.float64]
@@ -56,6 +61,7 @@ class Rows:
     quality: npt.NDArray[np.int64]
     checked: npt.NDArray[np.bool_]
     margin: npt.NDArray[np.float64]
+    lost: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.time)
@@ -106,6 +112,7 @@ def make_pieces(rows: Rows, starts: npt.NDArray[np.int64]) -> Pieces:
     inside[first] = False
     gap, fall = np.zeros(n, np.int64), np.zeros(n, np.int64)
     gap[1:] = inside[1:] & missing(rows.boot[:-1], rows.seq[:-1], rows.boot[1:], rows.seq[1:])
+    gap |= rows.lost
     fall[1:] = inside[1:] & (rows.value[1:] < rows.value[:-1])
     made = np.zeros(len(first), PIECE)
     made["start"] = starts[first]

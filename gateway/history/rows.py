@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,19 @@ __all__ = ["Margins", "read_rows", "rows_after", "rows_before"]
 
 CHUNK = 50_000
 _PLAIN = """
-    SELECT r.time, r.value, r.seq, r.boot, r.quality, r.context, r.verdict, r.seq_per_device
+    SELECT r.time, r.value, r.seq, r.boot, r.quality, r.context, r.verdict, r.seq_per_device, r.id
     FROM reading r WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY r.time"""
 _AMENDED = """
     SELECT r.time, r.value, r.seq, r.boot, r.quality, COALESCE(a.context, r.context), COALESCE(a.verdict, r.verdict),
-           r.seq_per_device
+           r.seq_per_device, r.id
     FROM reading r LEFT JOIN amendment a ON a.reading = r.id
      AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
     WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY r.time"""
 _BEFORE = """
-    SELECT time, value, seq, boot, quality, NULL, NULL, seq_per_device FROM reading WHERE channel = ? AND time < ?
+    SELECT time, value, seq, boot, quality, NULL, NULL, seq_per_device, id FROM reading WHERE channel = ? AND time < ?
     ORDER BY time DESC, boot DESC, seq DESC, value DESC LIMIT ?"""
 _AFTER = """
-    SELECT time, value, seq, boot, quality, NULL, NULL, seq_per_device FROM reading WHERE channel = ? AND time >= ?
+    SELECT time, value, seq, boot, quality, NULL, NULL, seq_per_device, id FROM reading WHERE channel = ? AND time >= ?
     ORDER BY time, boot, seq, value LIMIT ?"""
 
 
@@ -73,19 +73,32 @@ def read_rows(
     while some := found.fetchmany(chunk):
         some, kept = _whole_moments(kept + some)
         if some:
-            yield _rows(some, margins)
+            yield _rows(some, margins, _lost(connection, channel, some))
     if kept:
-        yield _rows(kept, margins)
+        yield _rows(kept, margins, _lost(connection, channel, kept))
+
+
+def _lost(connection: sqlite3.Connection, channel: int, some: list[_Row]) -> Collection[int]:
+    """Return before which of these rows (ids) numbers are missing that count the readings of the whole device."""
+    if not any(row[7] for row in some):
+        return ()
+    from gateway.ledger.readings import numbered
+    from gateway.pipeline.counting import missing_before
+
+    named = "SELECT o.id, o.channel FROM channel c JOIN channel o ON o.device = c.device WHERE c.id = ?"
+    channels = dict(connection.execute(named, (channel,)))
+    before, later = numbered(connection, channels, some[0][0] - 1, some[-1][0], beyond=True)
+    return missing_before(later, before).keys()
 
 
 def rows_before(connection: sqlite3.Connection, margins: Margins, channel: int, time: int, n: int) -> Rows | None:
-    """Return the channel's last `n` readings before `time`, without their margins."""
+    """Return the channel's last `n` readings before `time`, without margins and what a device's `seq` says."""
     some = connection.execute(_BEFORE, (channel, time, n)).fetchall()[::-1]
     return _rows(some, margins) if some else None
 
 
 def rows_after(connection: sqlite3.Connection, margins: Margins, channel: int, time: int, n: int) -> Rows | None:
-    """Return the channel's first `n` readings from `time` on, without their margins."""
+    """Return the channel's first `n` readings from `time` on, without margins and what a device's `seq` says."""
     some = connection.execute(_AFTER, (channel, time, n)).fetchall()
     return _rows(some, margins) if some else None
 
@@ -106,9 +119,9 @@ def _in_order(some: list[_Row]) -> list[_Row]:
     return sorted(some, key=lambda r: (r[0], r[3] or "", -1 if r[2] is None else r[2], r[1]))
 
 
-def _rows(some: list[_Row], margins: Margins) -> Rows:
+def _rows(some: list[_Row], margins: Margins, lost: Collection[int] = ()) -> Rows:
     some = _in_order(some)
-    time, value, seq, boot, quality, context, verdict, per_device = zip(*some, strict=True)
+    time, value, seq, boot, quality, context, verdict, per_device, number = zip(*some, strict=True)
     if any(per_device):  # the numbers missing in one channel were used in the others
         seq = tuple(None if other else s for s, other in zip(seq, per_device, strict=True))
     judged = context.count(None) < len(some)
@@ -120,6 +133,7 @@ def _rows(some: list[_Row], margins: Margins) -> Rows:
         quality=np.array(quality, np.int64),
         checked=np.array([v is not None for v in verdict]) if judged else np.zeros(len(some), np.bool_),
         margin=margins.of(context, verdict) if judged else np.full(len(some), np.nan),
+        lost=np.array([n in lost for n in number]) if lost else np.zeros(len(some), np.bool_),
     )
 
 

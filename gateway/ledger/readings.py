@@ -224,13 +224,19 @@ def since(
 
 
 def numbered(
-    connection: sqlite3.Connection, channels: Mapping[int, str], after: int, until: int = 2**63 - 1
+    connection: sqlite3.Connection,
+    channels: Mapping[int, str],
+    after: int,
+    until: int = 2**63 - 1,
+    *,
+    beyond: bool = False,
 ) -> tuple[list[Numbered], list[Numbered]]:
     """Return a device's readings whose `seq` counts all its channels: each channel's last up to `after` (ns), and all
     later ones, up to `until`. `channels`: id -> name; a reading's key is its row id. Those beyond the lateness horizon
-    do not count.
+    count only with `beyond`.
     """
-    query = "SELECT time, COALESCE(boot, ''), seq, id FROM reading WHERE channel = ? AND seq_per_device AND late <> 2 "
+    query = "SELECT time, COALESCE(boot, ''), seq, id FROM reading WHERE channel = ? AND seq_per_device "
+    query += "" if beyond else "AND late <> 2 "
     before: list[Numbered] = []
     later: list[Numbered] = []
     for channel, name in channels.items():

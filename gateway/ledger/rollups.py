@@ -8,10 +8,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 __all__ = [
-    "HOUR_NS", "Stale", "begin", "changed", "cursor", "first_stale", "hours_after", "hours_before", "is_amended",
-    "is_rolled", "mark", "note_marked", "put", "revision", "rolled", "stale_hours", "touch", "unmarked", "waiting",
+    "HOUR_NS", "Stale", "begin", "changed", "counted_with", "cursor", "first_stale", "hours_after", "hours_before",
+    "is_amended", "is_rolled", "mark", "note_marked", "put", "revision", "rolled", "stale_hours", "touch",
+    "unmarked", "waiting",
 ]  # fmt: skip
 
 HOUR_NS = 3600 * 10**9
@@ -61,16 +63,50 @@ def revision(connection: sqlite3.Connection) -> int:
 
 
 def unmarked(connection: sqlite3.Connection, after: int, limit: int) -> tuple[int, list[tuple[int, int]]]:
-    """Return the hours (channel, start) of the next readings after `after`, and the last id looked at."""
+    """Return the hours (channel, start) of the next readings after `after`, and the last id looked at.
+
+    With those whose gaps these readings may change: of other channels too, where one `seq` counts them all.
+    """
     top = connection.execute(
         "SELECT MAX(id) FROM (SELECT id FROM reading WHERE id > ? ORDER BY id LIMIT ?)", (after, limit)
     ).fetchone()[0]
     if top is None:
         return after, []
-    hours = connection.execute(
-        "SELECT DISTINCT channel, time - time % ?3 FROM reading WHERE id > ?1 AND id <= ?2", (after, top, HOUR_NS)
+    rows = connection.execute(
+        "SELECT DISTINCT channel, time - time % ?3, COALESCE(seq_per_device, 0) FROM reading"
+        " WHERE id > ?1 AND id <= ?2",
+        (after, top, HOUR_NS),
     ).fetchall()
-    return int(top), hours
+    hours = {(int(channel), int(hour)) for channel, hour, _ in rows}
+    for channel, group in groupby(sorted((c, h) for c, h, counts_device in rows if counts_device), lambda r: r[0]):
+        touched = [hour for _, hour in group]
+        hours.update(h for o in counted_with(connection, channel) for h in _told_by(connection, o, touched))
+    return int(top), sorted(hours)
+
+
+def counted_with(connection: sqlite3.Connection, channel: int) -> list[int]:
+    """Return the channels, this one too, whose readings one `seq` of their device counts; none if it is not counted."""
+    rows = connection.execute(
+        "SELECT o.id FROM channel c JOIN channel o ON o.device = c.device WHERE c.id = ? AND EXISTS"
+        " (SELECT 1 FROM reading r WHERE r.channel = o.id AND r.seq_per_device)",
+        (channel,),
+    )
+    found = [int(o) for (o,) in rows]
+    return found if channel in found else []
+
+
+def _told_by(connection: sqlite3.Connection, channel: int, touched: Iterable[int]) -> set[tuple[int, int]]:
+    """Return the hours (channel, start) of this channel with a reading whose gap hangs on readings of the device in the
+    hours `touched`: the same hours, and those of the first reading after each.
+    """
+    first = "SELECT MIN(time) FROM reading WHERE channel = ? AND seq_per_device AND time >= ?"
+    found: set[tuple[int, int]] = set()
+    for hour in touched:
+        for since in (hour, hour + HOUR_NS):
+            time = connection.execute(first, (channel, since)).fetchone()[0]
+            if time is not None:
+                found.add((channel, int(time) - int(time) % HOUR_NS))
+    return found
 
 
 def note_marked(connection: sqlite3.Connection, top: int, hours: Iterable[tuple[int, int]]) -> None:
@@ -138,7 +174,17 @@ def stale_hours(connection: sqlite3.Connection, channel: int, after: int) -> lis
         f"SELECT DISTINCT time - time % ?3 FROM reading WHERE {chosen}",  # noqa: S608  constants only
         (after, channel, HOUR_NS),
     ).fetchall()
-    return sorted({int(s) for (s,) in (*marked, *new)})
+    hours = {int(s) for (s,) in (*marked, *new)}
+    together = counted_with(connection, channel)
+    if together:
+        chosen = "+id > ?1 AND channel" if newest - after > FAR else "id > ?1 AND +channel"
+        touched = connection.execute(
+            f"SELECT DISTINCT time - time % ?2 FROM reading"  # noqa: S608  constants only
+            f" WHERE {chosen} IN ({', '.join(map(str, together))}) AND seq_per_device",
+            (after, HOUR_NS),
+        ).fetchall()
+        hours |= {start for _, start in _told_by(connection, channel, [int(t) for (t,) in touched])}
+    return sorted(hours)
 
 
 def changed(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, int, int, bytes]]:

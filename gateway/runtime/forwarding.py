@@ -103,8 +103,7 @@ class Forwarder:
             self._worker.shutdown(wait=True, cancel_futures=True)
 
     def _open(self) -> Feed:
-        target = f"{self._influx.url.rstrip('/')} {self._influx.org}/{self._influx.bucket}"
-        return Feed(Ledger.open(self._data_dir), self._site, target, self._zone)
+        return Feed(Ledger.open(self._data_dir), self._site, self._influx.target, self._zone)
 
     async def _forward(self) -> None:
         feed = await self._aside(self._open)

@@ -7,13 +7,12 @@ Only its transport is used. Its WriteApi hides the status of odd answers and its
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from gateway.errors import WrongUse
-from gateway.history.influx_wire import Answer, Outcome, read_answer
+from gateway.history.influx_wire import Answer, Outcome, read_answer, system_words, tls_words
 from gateway.metrology.instants import format_instant
 from gateway.runtime.clock import now_ns
 from gateway.settings import Influx
@@ -113,6 +112,10 @@ class InfluxLink:
                 f"{self._influx.url} has a certificate that is not trusted: {error.certificate_error}",
                 remedy="set influx.ca_file",
             ) from error
+        except aiohttp.ClientConnectorSSLError as error:
+            raise ConnectionError(
+                f"no TLS with {self._influx.url}: {tls_words(error)}; does it speak http://?"
+            ) from error
         except TimeoutError:
             raise ConnectionError(f"no answer from {self._influx.url} within {self._answer_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -121,10 +124,7 @@ class InfluxLink:
 
 def _why(error: Exception) -> str:
     """Return the system's words for a connection that failed, else the client's."""
-    number = getattr(error, "errno", None)
-    if isinstance(number, int) and number > 0:
-        return os.strerror(number).lower()
-    return str(error) or type(error).__name__
+    return system_words(getattr(error, "os_error", error))
 
 
 async def _beginning(reply: Any) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import MetergateError, Refused, WrongUse
-from gateway.history.influx_wire import Outcome, read_answer
+from gateway.history.influx_wire import Outcome, read_answer, spoken
 from gateway.metrology.instants import HOUR_NS, SECOND_NS, format_duration
 from gateway.runtime.influx_link import InfluxLink, load_client
 from gateway.settings import Influx
@@ -205,20 +205,22 @@ async def inspect(influx: Influx) -> list[Finding]:
     """Return what is wrong with the InfluxDB of the settings: address, token, organisation, bucket, retention.
 
     Nothing is written: an empty body tells a wrong token or bucket from a right one. Retention shows only to a token
-    that may read the bucket. Raises WrongUse if a token file cannot be read.
+    that may read the bucket.
     """
     load_client()
-    async with InfluxLink(influx, influx.secret, ANSWER_S) as link:
-        answer = await link.write(b"")
-    if answer.outcome in {Outcome.LATER, Outcome.STRANGE} and answer.status != 400:
-        return [Finding(what=f"InfluxDB cannot be used: {answer.words}", remedy="check influx.url and whether it runs")]
-    if answer.outcome is Outcome.HELD:
-        return [Finding(what=f"InfluxDB refuses to take points: {answer.words}", remedy=_REMEDY)]
-    async with InfluxLink(influx, influx.query_secret, ANSWER_S) as link:
-        try:
-            found = await _find_bucket(link, influx)
-        except MetergateError:
-            found = None
+    try:
+        wrong = await _try_to_write(influx)
+        if wrong is not None:
+            return [wrong]
+        async with InfluxLink(influx, influx.query_secret, ANSWER_S) as link:
+            found, words = await _visible_bucket(link, influx)
+    except MetergateError as error:  # a token file, the certificate
+        return [Finding(what=error.cause, remedy=error.remedy)]
+    if found is None and (influx.query_token is not None or influx.query_token_file is not None):
+        what = f"queries are not answered: the token for them cannot read bucket {influx.bucket}{words}"
+        return [
+            Finding(what=what, remedy="write the query token of `metergate influx setup` to influx.query_token_file")
+        ]
     if found is not None:
         try:
             refuse_short_retention(influx, _retention(found))
@@ -227,4 +229,35 @@ async def inspect(influx: Influx) -> list[Finding]:
     return []
 
 
-_REMEDY = "correct influx.org, influx.bucket or the token; `metergate influx setup` makes them"
+async def _try_to_write(influx: Influx) -> Finding | None:
+    """Return what keeps InfluxDB from taking points. Raises WrongUse for a token file or a certificate."""
+    query = {"org": influx.org, "bucket": influx.bucket, "precision": "ns"}
+    async with InfluxLink(influx, influx.secret, ANSWER_S) as link:
+        try:
+            reply = await link.request("POST", "/api/v2/write", query, {"Content-Type": "text/plain"}, b"")
+        except ConnectionError as error:
+            return Finding(what=f"InfluxDB cannot be used: {error}", remedy="check influx.url and whether it runs")
+    answer = read_answer(*reply, now_s=0.0)
+    if answer.outcome is Outcome.HELD and answer.status in _REMEDY and spoken(reply[2]) is not None:
+        return Finding(what=f"InfluxDB refuses to take points: {answer.words}", remedy=_REMEDY[answer.status])
+    if answer.outcome in {Outcome.HELD, Outcome.STRANGE} and answer.status != 400:
+        what = f"{influx.url} does not answer as InfluxDB 2 does: {answer.words}"
+        return Finding(what=what, remedy="correct influx.url")
+    if answer.outcome is Outcome.LATER:
+        return Finding(what=f"InfluxDB cannot be used: {answer.words}", remedy="check influx.url and whether it runs")
+    return None
+
+
+async def _visible_bucket(link: InfluxLink, influx: Influx) -> tuple[dict[str, Any] | None, str]:
+    """Return the bucket as the link's token sees it, and what was said where it does not."""
+    try:
+        return await _find_bucket(link, influx), ""
+    except Refused as error:
+        return None, f" ({error.cause})"
+
+
+_REMEDY = {
+    401: "write a valid token to influx.token_file; `metergate influx setup` makes one",
+    403: "give the token the right to write to the bucket; `metergate influx setup` makes one that may",
+    404: "correct influx.org and influx.bucket, or make them with `metergate influx setup`",
+}

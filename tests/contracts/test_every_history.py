@@ -23,6 +23,8 @@ from gateway.metrology.instants import parse_rfc3339
 from gateway.metrology.readings import Reading
 from tests.history.influx import forwarded
 from tests.history.support import DAY, HOUR, MINUTE, START, Centre
+from tests.history.test_gaps_of_devices import CHANNELS, in_turns
+from tests.history.test_gaps_of_devices import board as board_says
 
 ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 MASS = Query(device="scale", channel="mass", zone=ZONE)
@@ -52,9 +54,15 @@ def life() -> list[list[Reading]]:
     wild = [mass(5 * HOUR + 1, 16.0), mass(5 * HOUR + 2, 2.0, stable=False), mass(5 * HOUR + 3, 2.0, stable=True)]
     register = [meter("active_energy", "kWh", i * 10 * MINUTE, 1000 + i * 0.5, i + (i > 60)) for i in range(288)]
     voltage = [meter("voltage", "V", i * 97 * MINUTE + 123_456_789, 230 + i / 8) for i in range(30)]
-    voltage = [structs.replace(r, seq=3 * i, boot="b2", seq_per_device=True) for i, r in enumerate(voltage)]
+    voltage = [structs.replace(r, seq=i, boot="b2", seq_per_device=True) for i, r in enumerate(voltage)]
     late = [mass(3 * HOUR + 3, 5.004, 500, reference=5.0, reference_u=0.0002), meter("voltage", "V", 1, 229.0)]
-    return [[*checks, *loads], [*twins, *wild], register, voltage, late]
+    board = [
+        *in_turns(20, 41, 42, 77, n=100),
+        board_says("left", 10 * MINUTE, 2**53 + 3),
+        board_says("right", 11 * MINUTE, 2**53 + 4),
+    ]
+    filling = [board_says("left", 770 * MINUTE, 77)]  # late, by another channel than the gap showed at
+    return [[*checks, *loads], [*twins, *wild], register, voltage, late, board, filling]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +92,14 @@ def plain(centre: Centre) -> History:
 
 
 SPANS = [(None, None), (START + 90 * MINUTE, START + 30 * HOUR), (START + 5 * HOUR + 1, START + 5 * HOUR + 2)]
-QUERIES = [MASS, replace(MASS, zone=ZoneInfo("Asia/Kolkata")), METER, Query(device="meter", channel="active_energy")]
+BOARD = Query(device="board", zone=ZONE)
+QUERIES = [
+    MASS,
+    BOARD,
+    replace(MASS, zone=ZoneInfo("Asia/Kolkata")),
+    METER,
+    Query(device="meter", channel="active_energy"),
+]
 
 
 @pytest.mark.parametrize("span", SPANS)
@@ -117,6 +132,14 @@ def test_a_scale_that_says_it_stood_still_is_not_one_that_says_nothing(store: Hi
 def test_a_seq_that_counts_the_whole_device_leaves_no_gaps_in_a_channel(store: History) -> None:
     gaps = {c: sum(int(str(b["gaps"])) for b in store.buckets(replace(METER, channel=c), "1h")) for c in METER_CHANNELS}
     assert gaps == {"active_energy": 1, "voltage": 0}
+
+
+def test_a_number_that_the_whole_device_lost_is_a_gap_where_it_shows(store: History) -> None:
+    gaps = {
+        c: {str(b["time"])[11:13]: b["gaps"] for b in store.buckets(replace(BOARD, channel=c), "1h") if b["gaps"]}
+        for c in CHANNELS
+    }
+    assert gaps == {"left": {"00": 1}, "right": {"03": 1, "07": 1}}
 
 
 def test_an_interval_is_half_open(store: History) -> None:

@@ -53,11 +53,20 @@ devices:
     channels:
       active_energy: {{unit: kWh, type: register}}
       voltage: {{unit: V}}
+  - id: board
+    kind: other
+    site: s
+    rule_pack: none
+    channels:
+      left: {{unit: V}}
+      right: {{unit: V}}
 """
 SETTINGS = {
     ("scale", "mass"): ChannelSettings(unit="kg", every_ns=10 * MINUTE),
     ("meter", "active_energy"): ChannelSettings(unit="kWh", register=True, turn=1e6, exchanges=(START + 30 * HOUR,)),
     ("meter", "voltage"): ChannelSettings(unit="V"),
+    ("board", "left"): ChannelSettings(unit="V"),
+    ("board", "right"): ChannelSettings(unit="V"),
 }
 
 

@@ -26,6 +26,8 @@ from gateway.ledger.store import Ledger
 from gateway.metrology.instants import format_instant, parse_rfc3339
 from gateway.metrology.readings import Reading
 from tests.history.support import DAY, HOUR, MINUTE, START, UNLIMITED, Centre
+from tests.history.test_gaps_of_devices import in_turns
+from tests.history.test_gaps_of_devices import readings as counted_together
 from tests.history.test_rolled_equals_made import readings
 from tests.influx.lines import parse
 from tests.influx.real import Bucket, bucket
@@ -113,7 +115,12 @@ class Site:
             del scale["channels"]["mass"]["every"]  # type: ignore[index]
         energy = {"unit": "kWh", "type": "register", "multiplier": multiplier, "digits": 6}
         channels = {"active_energy": energy, "voltage": {"unit": "V"}}
-        known = [scale, {"id": "meter", "kind": "electricity", "site": "s", "channels": channels}]
+        both = {"left": {"unit": "V"}, "right": {"unit": "V"}}
+        known = [
+            scale,
+            {"id": "meter", "kind": "electricity", "site": "s", "channels": channels},
+            {"id": "board", "kind": "other", "site": "s", "channels": both},
+        ]
         said = [("device", str(d["id"]), json.dumps(d).encode()) for d in known]
         if exchanged:
             at = format_instant(START + 30 * HOUR)
@@ -137,7 +144,7 @@ class Site:
         found: dict[Key, Fields] = {}
         ledger = self.centre.ledger
         history = LedgerHistory(ledger, channel_settings(documents(ledger.connection), ZONE))
-        for device in ("scale", "meter"):
+        for device in ("scale", "meter", "board"):
             for resolution in ("1h", "1d"):
                 for b in history.buckets(Query(device=device, zone=ZONE), resolution):
                     key = f"rollup_{resolution}", device, str(b["channel"]), parse_rfc3339(str(b["time"]))
@@ -170,7 +177,8 @@ class Site:
 
 
 words = st.sampled_from(("roll", "roll a part", "send", "send", *GRADES, "exchange", "ratio"))
-steps = st.lists(st.one_of(st.lists(readings(), min_size=1, max_size=15), words), min_size=2, max_size=12)
+said = st.lists(readings() | counted_together, min_size=1, max_size=15)
+steps = st.lists(st.one_of(said, words), min_size=2, max_size=12)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -211,6 +219,7 @@ def register(chance: random.Random) -> list[Reading]:
 def test_what_comes_late_reaches_the_hours_about_it(where: str, seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)
     lives = [register(chance), [meter(i, "voltage", "V", 230.0 + i % 9) for i in range(150)], [*map(check, range(150))]]
+    lives.append(in_turns(n=150))
     held = chance.sample(range(150), 30)
     with ExitStack() as stack:
         kept: Kept = InStandIn() if where == "stand-in" else InServer(stack.enter_context(bucket()))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socketserver
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -64,6 +66,20 @@ def fresh_server(tmp_path: Path) -> Iterator[str]:
         process.wait()
 
 
+class _Plain(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@pytest.fixture
+def plain() -> Iterator[int]:
+    """The port of a server that speaks HTTP and no TLS."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Plain) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
 def test_a_retention_shorter_than_the_outage_tolerance_is_refused(site: Site) -> None:
     said = site.do("influx", "setup", "--retention", "7d", code=1)
     assert "a retention of 7d is shorter than the outage tolerance of 30d" in said.err
@@ -97,13 +113,106 @@ def test_status_shows_lag_and_what_is_wrong(site: Site) -> None:
         said = site.do("influx", "status", "--json").document()
         assert (said["lag"], said["poison"], said["findings"]) == (8, 0, [])
         with Ledger.open(site.folder / "var") as ledger:
-            all_points(Feed(ledger, "van-giang", "t"))
+            all_points(Feed(ledger, "van-giang", f"{standin.url} metergate/metergate"))
         assert site.do("influx", "status", "--json").document()["lag"] == 0
         site.do("influx", "resend")
         assert site.do("influx", "status", "--json").document()["lag"] == 8
         standin.token = "another"  # noqa: S105  of the stand-in
         said = site.do("influx", "status", "--json", code=1).document()
         assert "401 unauthorized access" in said["findings"][0]
+
+
+REFUSED = b'{"code": "x", "message": "said so"}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "what", "remedy"),
+    [
+        (Canned(status=401, body=REFUSED), "refuses to take points: 401 said so", "influx.token_file"),
+        (Canned(status=403, body=REFUSED), "refuses to take points: 403 said so", "the right to write"),
+        (Canned(status=404, body=REFUSED), "refuses to take points: 404 said so", "influx.org and influx.bucket"),
+        (Canned(status=404, body=b"<html>no page"), "does not answer as InfluxDB 2 does: 404", "correct influx.url"),
+        (Canned(status=405, body=b"{}"), "does not answer as InfluxDB 2 does: 405", "correct influx.url"),
+        (Canned(status=200, body=b"<html>"), "does not answer as InfluxDB 2 does: 200", "correct influx.url"),
+        (Canned(status=503), "cannot be used: 503", "whether it runs"),
+    ],
+)
+def test_each_thing_that_is_wrong_has_its_own_remedy(site: Site, answer: Canned, what: str, remedy: str) -> None:
+    with StandIn().in_thread() as standin:
+        standin.always = answer
+        site.write("config/gateway.yaml", f"influx: {{url: {standin.url}, token: write-token}}\n")
+        site.apply()
+        (said,) = site.do("influx", "status", "--json", code=1).document()["findings"]
+        found = site.do("doctor", "influx", code=1).out.splitlines()[0]
+    assert what in said
+    assert remedy in said.split("; ", 1)[1]
+    assert said in found
+
+
+@pytest.mark.parametrize(
+    ("url", "words", "code"),
+    [
+        ("http://127.0.0.1:{free}", "connection refused", 1),
+        ("http://nobody.invalid:8086", "name or service not known", 1),
+        ("https://127.0.0.1:{plain}", "no TLS with https://127.0.0.1:{plain}: wrong version number", 2),
+    ],
+)
+def test_an_address_that_is_wrong_is_told_in_the_systems_words(
+    site: Site, plain: int, url: str, words: str, code: int
+) -> None:
+    ports = {"free": free_port(), "plain": plain}
+    site.write("config/gateway.yaml", f"influx: {{url: '{url.format(**ports)}', token: t}}\n")
+    site.apply()
+    status = site.do("influx", "status", code=1).out
+    history = site.do("history", "scale-07", "--store", "influx", code=code).err
+    for said in (status, history):
+        assert words.format(**ports) in said
+        assert "Errno" not in said
+        assert "ssl:default" not in said
+    assert history.count("\n") == 1
+
+
+def test_a_token_file_that_is_not_there_is_named_by_every_command(site: Site) -> None:
+    with StandIn().in_thread() as standin:
+        site.write("config/gateway.yaml", f"influx: {{url: {standin.url}, token_file: secrets/none}}\n")
+        site.apply()
+        words = "influx.token_file: cannot read secrets/none: No such file or directory"
+        remedy = "write the secret there, or correct the path"
+        assert f"note: {words}; {remedy}\n" in site.do("config", "check").err
+        assert site.do("influx", "status", "--json", code=1).document()["findings"] == [f"{words}; {remedy}"]
+        assert f"{words}; {remedy}" in site.do("doctor", "influx", code=1).out
+
+
+def test_what_was_sent_elsewhere_is_not_said_to_be_here(site: Site) -> None:
+    with StandIn().in_thread() as standin:
+        site.write("config/gateway.yaml", f"influx: {{url: {standin.url}, token: write-token}}\n")
+        site.apply()
+        with Ledger.open(site.folder / "var") as ledger:
+            all_points(Feed(ledger, "van-giang", "http://old:8086 metergate/metergate"))
+        said = site.do("doctor", "influx").out
+        assert "everything is in InfluxDB" not in said
+        assert f"went to http://old:8086 metergate/metergate, not to {standin.url} metergate/metergate" in said
+        assert "the whole ledger" in site.do("influx", "status", code=1).out
+
+
+def test_a_query_token_that_sees_no_bucket_is_a_finding(site: Site) -> None:
+    with bucket() as real:
+        made = json.dumps(
+            {
+                "influx": {
+                    "url": real.url,
+                    "org": real.org,
+                    "bucket": real.name,
+                    "token": real.token,
+                    "query_token": "another",
+                }
+            }
+        )
+        site.write("config/gateway.yaml", made)
+        site.apply()
+        (said,) = site.do("influx", "status", "--json", code=1).document()["findings"]
+    assert "the token for them cannot read bucket" in said
+    assert "influx.query_token_file" in said
 
 
 def test_a_fresh_server_gets_user_bucket_and_tokens_that_may_do_one_thing_each(site: Site, fresh_server: str) -> None:

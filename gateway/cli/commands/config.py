@@ -11,7 +11,7 @@ from gateway.cli.console import JsonFlag, note, write, write_json
 from gateway.cli.options import ConfigOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from collectors.decoders import Profile
     from gateway.errors import Mistake
@@ -50,6 +50,8 @@ def check(paths: Paths = None, config: ConfigOption = None, json: JsonFlag = Fal
     packs, profiles = checked.rule_packs(config, settings), checked.profiles(config)
     checked.topics(config, settings, profiles)
     counts = checked.registry(config, settings, packs, paths)
+    for words in _unreadable_secrets(settings):
+        note(f"note: {words}")
     if checked.mistakes:
         checked.report(json=json)
         raise typer.Exit(2)
@@ -65,8 +67,8 @@ def check(paths: Paths = None, config: ConfigOption = None, json: JsonFlag = Fal
     write(f"sound: {checked.settings_file}; {words}")
 
 
-def show(config: ConfigOption = None) -> None:
-    """Print the settings that hold, file and environment together, secrets masked, as JSON."""
+def show(config: ConfigOption = None, json: JsonFlag = False) -> None:  # noqa: ARG001  it has no other form
+    """Print the settings that hold, file and environment together, secrets masked, as JSON with or without --json."""
     import os
 
     from gateway.settings import effective, load
@@ -169,6 +171,20 @@ class _Checked:
         except Mistakes as error:
             self.mistakes += error.mistakes
             return None
+
+
+def _unreadable_secrets(settings: Settings | None) -> Iterator[str]:
+    """Yield why a secret cannot be read here: no mistake, for the gateway may run elsewhere, in a container."""
+    from gateway.errors import WrongUse
+
+    if settings is None:
+        return
+    influx = settings.influx
+    for secret in (settings.broker.secret, *(() if influx is None else (influx.secret, influx.query_secret))):
+        try:
+            secret()
+        except WrongUse as error:
+            yield str(error)
 
 
 def _place(mistake: Mistake) -> tuple[str, int, str]:

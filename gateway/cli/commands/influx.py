@@ -99,12 +99,12 @@ def status(config: ConfigOption = None, json: JsonFlag = False) -> None:
     with open_ledger(config) as ledger:
         state = forwarding_state(ledger)
         refused = refused_points(ledger.connection, 10)
-    findings = asyncio.run(inspect(influx))
+    what = [f"{f.what}; {f.remedy}" for f in asyncio.run(inspect(influx))]
+    if state.target not in {None, influx.target}:
+        what.append(f"the settings say {influx.target}: it gets the whole ledger once the gateway runs with them")
     if state.poison:
-        raise_point = f"{state.poison} points were refused, the latest {refused[0].measurement} {refused[0].id}"
-        what = [*(f"{f.what}; {f.remedy}" for f in findings), f"{raise_point}: {refused[0].words}"]
-    else:
-        what = [f"{f.what}; {f.remedy}" for f in findings]
+        latest = f"the latest {refused[0].measurement} {refused[0].id}"
+        what.append(f"{state.poison} points were refused, {latest}: {refused[0].words}")
     if json:
         points = [{"measurement": r.measurement, "id": r.id, "words": r.words} for r in refused]
         write_json(_record(state) | {"refused": points, "findings": what})
@@ -138,14 +138,20 @@ def _record(state: ForwardingState) -> dict[str, object]:
     }
 
 
-def resend(config: ConfigOption = None) -> None:
+def resend(config: ConfigOption = None, json: JsonFlag = False) -> None:
     """Have everything sent again, as after InfluxDB lost data: the same points, so nothing is doubled."""
     from gateway.app import open_ledger
+    from gateway.history.forward_state import forwarding_state
     from gateway.ledger.forwarding import forget_sent, put_words, words
 
-    _influx(config, needed=True)
-    with open_ledger(config) as ledger, ledger.transaction() as connection:
-        target = words(connection).get("target")
-        forget_sent(connection)
-        put_words(connection, {"target": target})
-    write("everything in the ledger will be sent again")
+    influx = _influx(config, needed=True)
+    with open_ledger(config) as ledger:
+        with ledger.transaction() as connection:
+            target = words(connection).get("target")
+            forget_sent(connection)
+            put_words(connection, {"target": target})
+        readings = forwarding_state(ledger).lag
+    if json:
+        write_json({"target": influx.target, "readings": readings})
+    else:
+        write(f"everything in the ledger, {readings} readings, will be sent again to {influx.target}")

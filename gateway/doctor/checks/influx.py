@@ -21,17 +21,17 @@ def check(site: Site) -> Iterator[Finding]:
         return
     from gateway.runtime.influx_setup import inspect
 
-    if influx.secret() is None:
+    if influx.token is None and influx.token_file is None:
         yield problem("influx has no token", "set influx.token_file; `metergate influx setup` makes one")
         return
     found = asyncio.run(inspect(influx))
     yield from (problem(f.what, f.remedy) for f in found)
     if not found:
         yield fine(f"InfluxDB at {influx.url} takes points into {influx.org}/{influx.bucket}")
-    yield from _forwarding(site)
+    yield from _forwarding(site, influx.target)
 
 
-def _forwarding(site: Site) -> Iterator[Finding]:
+def _forwarding(site: Site, wanted: str) -> Iterator[Finding]:
     from gateway.history.forward_state import forwarding_state
     from gateway.ledger.store import Ledger
 
@@ -43,6 +43,12 @@ def _forwarding(site: Site) -> Iterator[Finding]:
         return  # the check of the ledger says so
     if state.target is None:
         yield warning("nothing has been sent to InfluxDB yet", "the running gateway does it: `metergate run`")
+        return
+    if state.target != wanted:
+        yield warning(
+            f"what was sent went to {state.target}, not to {wanted}",
+            "the gateway sends the whole ledger there once it runs with these settings",
+        )
         return
     age = 0 if state.oldest_unsent is None else max(0, site.at - state.oldest_unsent)
     said = f"{state.lag} readings are not in InfluxDB yet, the oldest received {age // 10**9} s ago"
