@@ -61,6 +61,8 @@ class Detector:
     `read(state columns, z, parameters, limit) -> Readout`, with what the chart takes in place of z.
     `takes`: what of a check `advance` is given: z, or several of `residual`, `size` (checks in its subgroup), `sigma`
     (as declared, 0 where learned) and `rounding` (standard uncertainty of the resolution), all in the error unit.
+    `optional`: a channel has this chart only where its registry names it, with the limit written there: no budget sets
+    it and nothing widens it, so `advance` is given it with the other parameters.
     `kind` is the alarm this chart speaks for: "drift", or "noisy" for a chart of the spread.
     """
 
@@ -75,4 +77,5 @@ class Detector:
     options: Mapping[str, float] = field(default_factory=dict)
     bare: bool = False
     takes: tuple[str, ...] = Z
+    optional: bool = False
     causes: tuple[str, ...] = ()
