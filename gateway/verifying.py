@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.design import widen
+from gateway.drift.charts import detectors
 from gateway.errors import Refused, WrongUse
 from gateway.ledger import readings, retention
 from gateway.ledger.registry import designed
@@ -28,7 +29,7 @@ from gateway.metrology.conformity import Conformity
 from gateway.metrology.instants import format_instant
 from gateway.metrology.rulepacks import RulePacks
 from gateway.pipeline.columns import Columns
-from gateway.pipeline.judge import Judgement, judge, verdict_dtype
+from gateway.pipeline.judge import Judgement, judge
 from gateway.pipeline.plan import NEVER, Plan, changed_from, compile_plan
 from gateway.pipeline.records import Context, context_of, flag_names, verdict_lines
 from gateway.pipeline.state import States, fresh
@@ -308,7 +309,7 @@ class _Run:
             for name, was, now in _contexts_differ(context, expected):
                 for i in rows:
                     wrong.setdefault(i, []).append((name, was, now))
-        for name in _shared(dtype):
+        for name in _shared(dtype, verdicts.dtype):
             for i in _unequal(stored[name], verdicts[name]).tolist():
                 said = _said(name, stored[name][i]), _said(name, verdicts[name][i])
                 wrong.setdefault(i, []).append((_path(name), *said))
@@ -435,9 +436,8 @@ def _contexts_differ(stored: Context, expected: Context) -> list[tuple[str, obje
     return [(n, a, b) for n, a, b in pairs if a != b]
 
 
-def _shared(dtype: np.dtype[Any]) -> list[str]:
+def _shared(dtype: np.dtype[Any], today: np.dtype[Any]) -> list[str]:
     """Return the fields of a stored layout that verdicts have today; one of another software may have had others."""
-    today = verdict_dtype()
     return [n for n in dtype.names or () if n in (today.names or ()) and n not in _OF_THE_PLAN]
 
 
@@ -454,8 +454,8 @@ def _unequal(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
 @lru_cache(maxsize=256)
 def _path(name: str) -> str:
     """Return a field's name as records write it: `ewma_statistic` is `detectors.ewma.statistic`."""
-    chart, _, column = name.partition("_")
-    return f"detectors.{chart}.{column}" if chart in {"shewhart", "ewma", "cusum"} else name
+    chart = next((d.name for d in detectors() if d.kind == "drift" and name.startswith(f"{d.name}_")), None)
+    return name if chart is None else f"detectors.{chart}.{name.removeprefix(chart)[1:]}"
 
 
 def _said(name: str, value: Any) -> object:

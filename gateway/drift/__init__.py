@@ -1,9 +1,13 @@
 """Drift judges: charts on standardised residuals z ~ N(0, 1) in control. Here is the contract of a detector.
 
 A detector is one file in this package that defines `DETECTOR`. It has no state of its own: `advance` takes the state
-of a chart and one z and returns the state after it, by additions, multiplications and comparisons only, so that a
-float and a float of an array see the same operations and give the same bits. A fresh chart is all zeros. A signal
-never resets a chart. `read` turns recorded states into statistics and limits, column by column.
+of a chart and one z and returns the state after it. A float and a float of an array must see the same operations and
+give the same bits: additions, multiplications, divisions, square roots and comparisons do; any other function is to be
+called float by float, also for arrays. A fresh chart is all zeros. A signal never resets a chart. `read` turns recorded
+states into statistics and limits, column by column.
+
+A chart that cannot be made of z names what else it `takes` of a check; `advance` then has a sequence of these in place
+of z.
 """
 
 from __future__ import annotations
@@ -15,9 +19,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Detector", "Floats", "Readout", "Where"]
+__all__ = ["Detector", "Floats", "Readout", "Where", "Z"]
 
 Floats = npt.NDArray[np.float64]
+
+Z = ("z",)
+"""What most charts take of a check."""
 
 
 class Where(Protocol):
@@ -51,7 +58,11 @@ class Detector:
     `advance(where, z, time, parameters, state) -> state`, parameters without the limit.
     `options` are parameters that do nothing at the value given here; their columns follow those of `parameters`, and
     are left out together where no channel uses one. With `bare`, a chart remembers nothing without them.
-    `read(state columns, z, parameters, limit) -> Readout`.
+    `read(state columns, z, parameters, limit) -> Readout`, with what the chart takes in place of z.
+    `takes`: what of a check `advance` is given: z, or several of `residual`, `size` (checks in its subgroup), `sigma`
+    (as declared, 0 where learned) and `rounding` (standard uncertainty of the resolution), all in the error unit.
+    `optional`: a channel has this chart only where its registry names it, with the limit written there: no budget sets
+    it and nothing widens it, so `advance` is given it with the other parameters.
     `kind` is the alarm this chart speaks for: "drift", or "noisy" for a chart of the spread.
     """
 
@@ -65,4 +76,6 @@ class Detector:
     kind: str = "drift"
     options: Mapping[str, float] = field(default_factory=dict)
     bare: bool = False
+    takes: tuple[str, ...] = Z
+    optional: bool = False
     causes: tuple[str, ...] = ()

@@ -64,12 +64,13 @@ def run(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Chart z and return (state after each check, state after each channel's last).
 
-    `z`, `time` (ns): one per check, channel after channel; `counts`: checks of each channel, all > 0;
+    `z`, `time` (ns): one per check, channel after channel; for charts that take several columns, these as rows of `z`.
+    `counts`: checks of each channel, all > 0;
     `parameters`: per chart name one column per parameter but the limit (then options), one value per channel;
     `state`: structured, one row per channel, with at least the columns of `chart_dtype`; it is not changed.
     """
     dtype = chart_dtype(charts)
-    history = np.zeros(len(z), dtype)
+    history = np.zeros(len(time), dtype)
     last = np.empty(len(counts), dtype)
     order = np.argsort(-counts, kind="stable")
     sorted_counts = counts[order]
@@ -101,11 +102,11 @@ def _rounds(
     starts = ends - widths
     lane = np.arange(int(widths.sum())) - np.repeat(starts, widths)
     rows = firsts[lane] + np.repeat(np.arange(rounds), widths)
-    z_by_round, time_by_round = z[rows], time[rows]
+    z_by_round, time_by_round = z.take(rows, axis=-1), time[rows]
     names = [[f"{d.name}_{f}" for f in (*d.state, *d.times)] for d, _, _ in columns]
     kept = [[np.empty(len(rows), history.dtype[name]) for name in of_chart] for of_chart in names]
     for start, end, width in zip(starts.tolist(), ends.tolist(), widths.tolist(), strict=True):
-        z_k, time_k = z_by_round[start:end], time_by_round[start:end]
+        z_k, time_k = z_by_round[..., start:end], time_by_round[start:end]
         for (detector, parameters, state), keep in zip(columns, kept, strict=True):
             after = detector.advance(np.where, z_k, time_k, [p[:width] for p in parameters], [s[:width] for s in state])
             for column, old, new in zip(keep, state, after, strict=True):
@@ -122,7 +123,7 @@ def _one_by_one(
     """Chart what is left after `rounds`, channel by channel as floats."""
     for i in range(int(np.searchsorted(-counts, -rounds, side="left"))):
         first, end = int(firsts[i]) + rounds, int(firsts[i] + counts[i])
-        zs, times = z[first:end].tolist(), time[first:end].tolist()
+        zs, times = z[..., first:end].T.tolist(), time[first:end].tolist()
         for detector, parameters, state in columns:
             chosen = tuple(float(p[i]) for p in parameters)
             now = tuple(s[i].item() for s in state)

@@ -188,7 +188,7 @@ def dependent_limit(chart: str, limit: float, rho: float, parameters: tuple[floa
     `parameters`: those of the chart but its limit. EWMA: the limit grows as the deviation of the average does, by
     √((1 + ρ(1 - λ))/(1 - ρ(1 - λ))) (Schmid 1997). A Shewhart chart signals no more often than on independent checks.
     """
-    if chart == "cusum":
+    if chart in {"cusum", "self_starting"}:
         return _cusum_limit(parameters[0], limit, rho) if rho > 0.0 else limit
     if chart == "ewma":
         kept = max(rho, 0.0) * (1.0 - parameters[0])

@@ -149,10 +149,11 @@ def verdict_lines(
         percent = np.where(relative, error, 100.0 * error / np.abs(reference))
     percent[reference == 0.0] = np.nan
     columns = [heads, _numbers("error_percent", percent)]
-    charted = verdicts["charted"]
+    shown = {c: ~np.isnan(verdicts[f"{c}_limit"]) for c in _charts(verdicts.dtype)}
     for name in verdicts.dtype.names or ():
         column = verdicts[name]
-        of_chart = any(name.startswith(f"{c}_") for c in _charts(verdicts.dtype))
+        of_chart = next((c for c in shown if name.startswith(f"{c}_")), None)
+        charted = shown[of_chart] if of_chart else verdicts["charted"]
         if column.dtype == np.float64:
             columns.append(_numbers(name, np.where(charted, column, np.nan) if of_chart else column))
         elif of_chart and column.dtype == np.bool_:
@@ -175,11 +176,11 @@ def _charts(dtype: np.dtype[Any]) -> tuple[str, ...]:
 
 def said_numbers(verdict: Any) -> set[str]:
     """Return the names of the numbers that the point of one packed verdict carries."""
-    charts = tuple(f"{c}_" for c in _charts(verdict.dtype)) if not verdict["charted"] else ()
+    hidden = tuple(f"{c}_" for c in _charts(verdict.dtype) if np.isnan(verdict[f"{c}_limit"]))
     return {
         name
         for name in verdict.dtype.names
-        if verdict[name].dtype == np.float64 and not np.isnan(verdict[name]) and not name.startswith(charts or ("\0",))
+        if verdict[name].dtype == np.float64 and not np.isnan(verdict[name]) and not name.startswith(hidden or ("\0",))
     }
 
 

@@ -67,10 +67,7 @@ def excursion_of(plan: Plan, codes: Mapping[int, str], channel: int, state: Any)
     name = codes.get(int(state["standard"]))
     if name is None or not int(state["drift_level"]):
         return None
-    if int(state["offset"]):
-        way = float(state["centre"])
-    else:
-        way = float(_way(state["cusum_upper"], state["cusum_lower"], state["ewma_value"]))
+    way = float(state["centre"] if int(state["offset"]) else _way(*(state[name] for name in _OF_STATE)))
     return Excursion(
         channel=channel,
         since=int(state["drift_since"]),
@@ -87,7 +84,7 @@ def excursion_at(plan: Plan, change: Change, columns: Columns, verdict: Any) -> 
     if name is None:
         return None
     signalled = any(verdict[f"{d.name}_signal"] for d in plan.charts if d.kind == "drift")
-    way = float(_way(*(verdict[name] for name in _CHARTED)) if signalled else verdict["residual"])
+    way = float(_ways(verdict) if signalled else verdict["residual"])
     return Excursion(
         channel=change.channel,
         since=change.since,
@@ -146,7 +143,7 @@ def _turns(plan: Plan, change: Change, columns: Columns, judgement: Judgement, c
         return
     end = int(np.searchsorted(columns.channel[judgement.check_row], change.channel, side="right"))
     later = judgement.verdicts[check:end]
-    ways = _way(*(later[name] for name in _CHARTED))
+    ways = _ways(later)
     charted = np.flatnonzero(~np.isnan(ways))
     up = ways[charted] > 0.0
     for n in np.flatnonzero(up[1:] != up[:-1]).tolist():
@@ -154,12 +151,25 @@ def _turns(plan: Plan, change: Change, columns: Columns, judgement: Judgement, c
         yield time, change.channel, change.since, 1 if up[n + 1] else -1
 
 
+_OF_STATE = ("cusum_upper", "cusum_lower", "ewma_value", "self_starting_upper", "self_starting_lower")
 _CHARTED = ("cusum_upper", "cusum_lower", "ewma_statistic")
+_EARLY = ("self_starting_upper", "self_starting_lower")
 
 
-def _way(upper: Any, lower: Any, ewma: Any) -> Any:
-    """Return which way checks go: up if above 0. By CUSUM, which an end of the shift only wears off; at 0 by EWMA."""
-    return np.where(upper != lower, upper - lower, ewma)
+def _ways(verdicts: Any) -> Any:
+    """Return which way checks go; NaN where none of these charts says anything."""
+    early = [verdicts[name] for name in _EARLY if name in verdicts.dtype.names]
+    return _way(*(verdicts[name] for name in _CHARTED), *early)
+
+
+def _way(upper: Any, lower: Any, ewma: Any, early_upper: Any = 0.0, early_lower: Any = 0.0) -> Any:
+    """Return which way checks go: up if above 0. By CUSUM, which an end of the shift only wears off; at 0 by EWMA.
+
+    While these have nothing to say, by the chart that starts by itself.
+    """
+    way = np.where(upper != lower, upper - lower, ewma)
+    early = early_upper - early_lower
+    return np.where((np.isnan(way) | (way == 0.0)) & (np.abs(early) > 0.0), early, way)
 
 
 def _common(plan: Plan, excursions: Iterable[Excursion]) -> Common | None:

@@ -262,8 +262,9 @@ def _chart_evidence(plan: Plan, kind: AlarmKind, v: Any) -> dict[str, object]:
         "limit": limit,
         "chart": name,
     }
-    if kind is AlarmKind.DRIFT and v["cusum_onset"]:
-        found |= {"onset": format_instant(int(v["cusum_onset"])), "size": _number(v["cusum_size"])}
+    dated = name if f"{name}_onset" in (v.dtype.names or ()) else "cusum"
+    if kind is AlarmKind.DRIFT and v[f"{dated}_onset"]:
+        found |= {"onset": format_instant(int(v[f"{dated}_onset"])), "size": _number(v[f"{dated}_size"])}
     return found
 
 

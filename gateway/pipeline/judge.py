@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.alarms.conditions import HOLD, AlarmKind, Severity
-from gateway.drift import Readout
+from gateway.drift import Detector, Readout, Z
 from gateway.drift.charts import detectors, run
 from gateway.metrology.conformity import (
     conformance_probability,
@@ -31,6 +31,7 @@ from gateway.pipeline.groups import with_held_checks
 from gateway.pipeline.influenced import with_conditions
 from gateway.pipeline.learning import Learned, settle_phase_one
 from gateway.pipeline.plan import Plan
+from gateway.pipeline.points import Pointed, chart_points
 from gateway.pipeline.state import CenterMode, States
 from gateway.pipeline.watch import NO_OPINION, Change, Signals, apply_conditions, hold_unless_calm, watch_signal
 
@@ -64,22 +65,32 @@ class Judgement:
 
 
 @cache
-def chart_columns() -> tuple[tuple[str, str, Any], ...]:
-    """Return (chart, column, type) of everything charts report per check but `signal`, which follows from it."""
+def chart_columns(*, optional: bool = False) -> tuple[tuple[str, str, Any], ...]:
+    """Return (chart, column, type) of everything charts report per check but `signal`, which follows from it.
+
+    With `optional` those of the optional charts, else of the others.
+    """
     empty = np.zeros(0)
     found: list[tuple[str, str, Any]] = []
-    for d in detectors():
+    for d in _of(optional=optional):
         state: dict[str, Any] = dict.fromkeys(d.state, empty)
         state |= {name: np.zeros(0, np.int64) for name in d.times}
-        parameters = [empty] * (len(d.parameters) - 1)
+        parameters = [empty] * (len(d.parameters) - (not d.optional))
         columns = d.read(state, empty, parameters, empty).columns
         found += [(d.name, name, np.asarray(v).dtype) for name, v in columns.items() if name != "signal"]
     return tuple(found)
 
 
+def _of(*, optional: bool) -> tuple[Detector, ...]:
+    return tuple(d for d in detectors() if d.optional is optional)
+
+
 @cache
-def verdict_dtype() -> np.dtype[Any]:
-    """Return the layout of a verdict as numbers; absent numbers are NaN, an absent onset is 0."""
+def verdict_dtype(*, optional: bool = False) -> np.dtype[Any]:
+    """Return the layout of a verdict as numbers; absent numbers are NaN, an absent onset is 0.
+
+    With `optional` the columns of optional charts follow all others: a verdict without them is the first part of one.
+    """
     fields: list[Any] = [
         (name, np.float64)
         for name in (
@@ -89,8 +100,9 @@ def verdict_dtype() -> np.dtype[Any]:
     ]  # fmt: skip
     fields += [("conformity", np.int8), ("mode", np.int8), ("learned_sigma", np.bool_), ("charted", np.bool_)]
     fields += [("epoch", np.int32), ("flags", np.int32)]
-    fields += [(f"{chart}_{column}", code) for chart, column, code in chart_columns()]
-    fields += [(f"{d.name}_signal", np.bool_) for d in detectors()]
+    for some in (False, True) if optional else (False,):
+        fields += [(f"{chart}_{column}", code) for chart, column, code in chart_columns(optional=some)]
+        fields += [(f"{d.name}_signal", np.bool_) for d in _of(optional=some)]
     return np.dtype(fields)
 
 
@@ -122,8 +134,9 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
             out_of_range=signals.out_of_range, changes=[],
         )  # fmt: skip
     readouts = _chart(plan, checks, learned, verdicts)
+    points = chart_points(plan, checks, learned, verdicts)
     verdicts["flags"] = checks.flags
-    asked, major, nearness = _check_wanted(plan, states, checks, learned, verdicts, readouts, fit)
+    asked, major, nearness = _check_wanted(plan, states, checks, learned, verdicts, readouts, points, fit)
     followed = follow_trend(plan, checks, learned, verdicts["U"])
     asked[AlarmKind.FORECAST] = followed.wanted
     after = _moved_on(states, learned)
@@ -171,7 +184,7 @@ def _wanted_before(
 
 def _verdicts(plan: Plan, checks: Checks, learned: Learned) -> npt.NDArray[Any]:
     """Fill everything but the charts (CONTRACTS §4)."""
-    v = np.zeros(len(checks), verdict_dtype())
+    v = np.zeros(len(checks), verdict_dtype(optional=plan.optional))
     U = expanded_uncertainty(checks.reference_u_error, learned.sigma)
     size = np.abs(checks.corrected_error)
     v["indication"], v["reference"], v["reference_u"] = checks.indication, checks.reference, checks.reference_u
@@ -196,35 +209,34 @@ def _verdicts(plan: Plan, checks: Checks, learned: Learned) -> npt.NDArray[Any]:
     checks.flags[coarse & ~np.isnan(learned.sigma)] |= int(Flag.RESOLUTION_LIMITED)
     v["mode"], v["learned_sigma"] = learned.mode, learned.learned_sigma
     v["epoch"] = checks.epoch
-    for chart, column, code in chart_columns():
+    for chart, column, code in chart_columns() + (chart_columns(optional=True) if plan.optional else ()):
         if code == np.float64:
             v[f"{chart}_{column}"] = np.nan
     return v
 
 
 def _chart(plan: Plan, checks: Checks, learned: Learned, verdicts: npt.NDArray[Any]) -> dict[str, Readout]:
-    """Run the charts on every z there is; fill statistics and limits, and the units' chart states."""
+    """Run the charts of z on every z there is; fill statistics and limits, and the units' chart states."""
     rows = np.flatnonzero(~np.isnan(learned.z))
     if not len(rows):
         return {}
     units, first, counts = runs(learned.unit_of[rows])
     channel, epoch = checks.channel[rows], checks.epoch[rows]
     of_unit = channel[first]
-    parameters = {name: [p[of_unit] for p in ps] for name, ps in plan.parameters.items()}
-    history, last = run(
-        plan.charts, learned.z[rows], checks.time[rows], counts, parameters, learned.unit_state.take(units)
-    )
+    charts = [d for d in plan.charts if d.takes == Z]
+    parameters = {d.name: [p[of_unit] for p in plan.parameters[d.name]] for d in charts}
+    history, last = run(charts, learned.z[rows], checks.time[rows], counts, parameters, learned.unit_state.take(units))
     rho = learned.rho[rows]
     dependent = bool(rho.any())
     if dependent and "noise" in parameters:
         z, time, before = learned.z[rows], checks.time[rows], learned.unit_state.take(units)
-        chart_pairs_again(plan.charts, rho, z, time, counts, parameters["noise"], before, history, last)
+        chart_pairs_again(charts, rho, z, time, counts, parameters["noise"], before, history, last)
     for name in last.dtype.names or ():
         learned.unit_state[name][units] = last[name]
     provisional = learned.provisional[rows]
     readouts: dict[str, Readout] = {}
     verdicts["charted"][rows] = True
-    for d in plan.charts:
+    for d in charts:
         limit = np.where(provisional, plan.limit_provisional[d.name][epoch], plan.limit[d.name][epoch])
         recorded = {f: history[f"{d.name}_{f}"] for f in (*d.state, *d.times)}
         chosen = [p[channel] for p in plan.parameters[d.name]]
@@ -247,9 +259,13 @@ def _check_wanted(
     learned: Learned,
     verdicts: npt.NDArray[Any],
     readouts: dict[str, Readout],
+    points: Sequence[Pointed],
     fit: Bools,
 ) -> tuple[dict[AlarmKind, npt.NDArray[np.int8]], Bools, Floats]:
-    """Return what each check asks of `drift`, `noisy` and `mpe`, who asked for `major`, and the charts' nearness."""
+    """Return what each check asks of `drift`, `noisy` and `mpe`, who asked for `major`, and the charts' nearness.
+
+    Nearness is NaN where no chart has an opinion.
+    """
     charted = verdicts["charted"]
     rows = np.flatnonzero(charted)
     signal = {k: np.zeros(len(checks), np.bool_) for k in ("drift", "noisy")}
@@ -258,16 +274,21 @@ def _check_wanted(
         if d.name in readouts:
             signal[d.kind][rows] |= readouts[d.name].signal
             near[d.kind][rows] = np.fmax(near[d.kind][rows], readouts[d.name].nearness)
+    seen = charted
+    for p in points:
+        signal["drift"][p.rows] |= p.readout.signal
+        near["drift"][p.rows] = np.fmax(near["drift"][p.rows], p.readout.nearness)
+        seen = seen | p.scored
     coarse = (checks.flags & int(Flag.RESOLUTION_LIMITED)) != 0
     deaf = coarse & (learned.mode == int(CenterMode.CERTIFICATE))
     drift = hold_unless_calm(signal["drift"] | learned.offset, near["drift"] > NEAR_LIMIT, Severity.WARNING)
     drift[deaf] = 0
-    drift[~charted & ~learned.offset] = NO_OPINION
+    drift[~seen & ~learned.offset] = NO_OPINION
     noisy = hold_unless_calm(signal["noisy"], near["noisy"] > NEAR_LIMIT, Severity.WARNING)
     noisy[~charted] = NO_OPINION
     mpe, major = _mpe_wanted(states, checks, verdicts, coarse, fit)
     wanted = {AlarmKind.DRIFT: drift, AlarmKind.MPE: mpe, AlarmKind.NOISY: noisy}
-    return wanted, major, np.where(charted, near["drift"], 0.0)
+    return wanted, major, np.where(seen, near["drift"], np.nan)
 
 
 def _mpe_wanted(
@@ -361,8 +382,8 @@ def _remember_checks(
     after["margin_percent"][locals_] = verdicts["margin_percent"][index]
     after["conformity"][locals_] = verdicts["conformity"][index]
     np.add.at(after["checks"], checks.local[checks.row >= 0], 1)
-    charted = np.flatnonzero(verdicts["charted"])
-    locals_, index = _last_of(checks.local[charted], charted)
+    seen = np.flatnonzero(~np.isnan(nearness))
+    locals_, index = _last_of(checks.local[seen], seen)
     after["nearness"][locals_] = nearness[index]
     judged = np.flatnonzero(~np.isnan(checks.mpe) & fit)
     locals_, index = _last_of(checks.local[judged], judged)

@@ -35,7 +35,8 @@ class Learned:
     """σ, centre and z of every check, and the units with their state after the batch (one row per unit).
 
     `sigma` is σ_used, NaN while unknown; `z` NaN where not charted; `first`, `count`: the units' rows in `charted`;
-    `rho` the autocorrelation of the checks before, 0 where they count as independent.
+    `rho` the autocorrelation of the checks before, 0 where they count as independent; `rows` the chartable checks, and
+    `groups` what subgroups make of them.
     """
 
     sigma: Floats
@@ -48,6 +49,8 @@ class Learned:
     unit_state: States
     unit_of: Ints
     rho: Floats
+    rows: Ints
+    groups: Groups
 
 
 def settle_phase_one(
@@ -118,6 +121,8 @@ def settle_phase_one(
         unit_state=unit_state,
         unit_of=unit_of,
         rho=_dependence(checks, rows, unit, unit_state, declared[rows[starts]], charted, rest),
+        rows=rows,
+        groups=groups,
     )
 
 

@@ -96,6 +96,7 @@ class Plan:
 
     `influences` are indexes in `INFLUENCES`, -1 for none.
     `standard` is the channel of the channel's own standard (-1: none in the plan), `standard_code` its `boot_code`.
+    `extra`: channels that have an optional chart, and verdicts with its columns.
     """
 
     facts: tuple[ChannelFacts, ...]
@@ -125,6 +126,7 @@ class Plan:
     retired: Ints
     standard: Ints
     standard_code: Ints
+    extra: npt.NDArray[np.bool_]
     parameters: Mapping[str, tuple[Floats, ...]]
     limit: Mapping[str, Floats]
     limit_provisional: Mapping[str, Floats]
@@ -146,6 +148,11 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.facts)
+
+    @property
+    def optional(self) -> bool:
+        """Return whether any channel has an optional chart."""
+        return any(d.optional for d in self.charts)
 
 
 FEWEST_GROUPS = 5
@@ -323,10 +330,12 @@ def compile_plan(
 
     `designed` holds, per (device, channel), limits for the charts the registry leaves open.
 
-    A channel whose `drift` is given has exactly those drift charts; the spread chart (`noise`) it has always.
+    A channel whose `drift` is given has exactly those drift charts; the spread chart (`noise`) it has always. Optional
+    charts that no channel names are not in the plan.
     """
-    charts = detectors()
     rows = [(d, c) for d in registry.devices.values() for c in d.channels.values()]
+    named = {name for _, c in rows for name in c.drift or ()}
+    charts = tuple(d for d in detectors() if not d.optional or d.name in named)
     about = _by_device_id(registry)
     shared: dict[str, Mapping[str, Mapping[str, float]]] = {}
     limits_of, settings_of = _remembered_limits(), _remembered_settings()
@@ -389,6 +398,7 @@ def compile_plan(
         retired=np.array([_retired(d, registry.events) for d, _ in rows], np.int64),
         standard=np.array([index.get((c.standard or "", c.name), -1) for _, c in rows], np.int64),
         standard_code=np.array([boot_code(c.standard) for _, c in rows], np.int64),
+        extra=np.array([any(d.optional and d.name in s for d in charts) for s in chosen], np.bool_),
         parameters={d.name: _parameter_columns(d, chosen) for d in charts},
         limit={d.name: np.array([_limit(e.charts, d) for e in epochs], np.float64) for d in charts},
         limit_provisional=provisional,
@@ -411,9 +421,9 @@ def compile_plan(
 
 
 def _parameter_columns(detector: Detector, chosen: Sequence[Mapping[str, Mapping[str, float]]]) -> tuple[Floats, ...]:
-    """Return the parameters of one chart, all but the limit, then its options where any channel uses one."""
+    """Return the parameters of one chart, all but a limit that may change, then options where any channel has one."""
     own = [s.get(detector.name, detector.parameters) for s in chosen]
-    wanted = {p: v for p, v in detector.parameters.items() if p != detector.limit}
+    wanted = {p: v for p, v in detector.parameters.items() if detector.optional or p != detector.limit}
     if any(option in settings for settings in own for option in detector.options):
         wanted |= detector.options
     return tuple(np.array([s.get(p, v) for s in own], np.float64) for p, v in wanted.items())
@@ -455,15 +465,15 @@ def _charts_of(
     """Return the charts of a channel with complete parameters; equal ones are one object in a fleet."""
     out: dict[str, Mapping[str, float]] = {}
     for d in charts:
-        if d.kind != "drift" or channel.drift is None:
+        if d.kind != "drift" or (channel.drift is None and not d.optional):
             out[d.name] = {**d.parameters, **designed.get(d.name, {})}
-        elif d.name in channel.drift:
+        elif channel.drift is not None and d.name in channel.drift:
             out[d.name] = {**d.parameters, **channel.drift[d.name]}
     return shared.setdefault(repr(out), out)
 
 
 def _provisional(epoch: Epoch, detector: Detector, channel: Channel, widen: Widen) -> float:
-    if channel.sigma is not None or detector.name not in epoch.charts:
+    if channel.sigma is not None or detector.optional or detector.name not in epoch.charts:
         return _limit(epoch.charts, detector)
     settings = epoch.charts[detector.name]
     return widen(detector, settings[detector.limit], settings, phase_one_points(channel))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
@@ -124,7 +125,7 @@ _NUMBERS = (
 )  # fmt: skip
 _TEXTS = (
     "time", "seq", "boot", "conditions", "standard", "evidence", "error_unit", "conformity", "sigma_source", "center",
-    "flags", "onset",
+    "flags",
 )  # fmt: skip
 _ORDER = (
     "time", "device", "channel", "seq", "boot", "indication", "reference", "reference_u", "unit", "x", "conditions",
@@ -135,23 +136,36 @@ _ORDER = (
 )  # fmt: skip
 
 
-@lru_cache(maxsize=1)
-def _slots() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the number slots and the text slots of a line, in the order in which tokens are made."""
+@lru_cache(maxsize=2)
+def _slots(optional: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the number slots and the text slots of a line, in the order in which tokens are made.
+
+    `optional`: whether its layout has the columns of optional charts.
+    """
+    columns = _columns(optional)
+    numbers = tuple(f"{d}_{c}" for d, c, _ in columns if c != "onset")
+    onsets = tuple(f"{d}_{c}" for d, c, _ in columns if c == "onset")
+    return _NUMBERS + numbers, (*_TEXTS, *onsets, *(f"{name}_signal" for name in _charts_in(optional)))
+
+
+def _columns(optional: bool) -> tuple[tuple[str, str, Any], ...]:
     from gateway.pipeline.judge import chart_columns
 
-    charted = tuple(f"{d}_{c}" for d, c, _ in chart_columns() if c != "onset")
-    signals = tuple(f"{d.name}_signal" for d in detectors())
-    return _NUMBERS + charted, _TEXTS + signals
+    return chart_columns() + (chart_columns(optional=True) if optional else ())
+
+
+def _charts_in(optional: bool) -> list[str]:
+    return [d.name for d in detectors() if optional or not d.optional]
 
 
 @lru_cache(maxsize=4096)
-def _template(context: bytes, charted: bool) -> tuple[list[str], Callable[[Sequence[str]], tuple[str, ...]]]:
+def _template(
+    context: bytes, charted: bool, extra: bool, optional: bool
+) -> tuple[list[str], Callable[[Sequence[str]], tuple[str, ...]]]:
     """Return the pieces of a context's line, every other one a place for a token, and which tokens go there."""
-    from gateway.pipeline.judge import chart_columns
-
     k = msgspec.json.decode(context, type=Context)
-    numbers, texts = _slots()
+    numbers, texts = _slots(optional)
+    shown = [d.name for d in detectors() if (extra if d.optional else charted)]
     place = {name: i for i, name in enumerate(numbers + texts)}
     pieces = [""]
     chosen: list[int] = []
@@ -173,11 +187,11 @@ def _template(context: bytes, charted: bool) -> tuple[list[str], Callable[[Seque
             put(orjson.dumps(getattr(k, name)).decode())
         else:
             put("{")
-            for m, chart in enumerate(in_contract_order(k.charts) if charted else ()):
+            for m, chart in enumerate(in_contract_order(name for name in k.charts if name in shown)):
                 put(f'{"," if m else ""}"{chart}":{{')
-                for p, column in enumerate(_reported(c for d, c, _ in chart_columns() if d == chart)):
+                for p, column in enumerate(_reported(c for d, c, _ in _columns(optional) if d == chart)):
                     put(f'{"," if p else ""}"{column}":')
-                    slot("onset" if column == "onset" else f"{chart}_{column}")
+                    slot(f"{chart}_{column}")
                 put("}")
             put("}")
     put("}")
@@ -229,10 +243,13 @@ def verdict_lines(
     known: dict[int, tuple[Context, bytes]] = {}
     previous = [b"null"] * len(verdicts) if supersedes is None else [_quoted(name).encode() for name in supersedes]
     tokens = zip(*_token_columns(columns, verdicts, contexts), strict=True)
-    for row, k, charted, before in zip(tokens, contexts, verdicts["charted"].tolist(), previous, strict=True):
+    optional, extra = _optional(verdicts)
+    for row, k, charted, more, before in zip(
+        tokens, contexts, verdicts["charted"].tolist(), extra, previous, strict=True
+    ):
         if id(k) not in known:
             known[id(k)] = (k, msgspec.json.encode(k))
-        template, chosen = _template(known[id(k)][1], charted)
+        template, chosen = _template(known[id(k)][1], charted, more, optional)
         pieces = template.copy()
         pieces[1::2] = chosen(row)
         line = "".join(pieces).encode()
@@ -241,9 +258,20 @@ def verdict_lines(
         yield name, b'{"id":"%b",%b,"supersedes":%b%b' % (name.encode(), line[1:end], before, line[end:])
 
 
+def _optional(verdicts: npt.NDArray[Any]) -> tuple[bool, Iterable[bool]]:
+    """Return whether verdicts have columns of optional charts, and for each whether these say anything."""
+    limits = [
+        f"{d.name}_limit" for d in detectors() if d.optional and f"{d.name}_limit" in (verdicts.dtype.names or ())
+    ]
+    if not limits:
+        return False, repeat(False, len(verdicts))
+    return True, np.any([~np.isnan(verdicts[name]) for name in limits], axis=0).tolist()
+
+
 def _token_columns(columns: Columns, verdicts: npt.NDArray[Any], contexts: Sequence[Context]) -> list[list[str]]:
     """Return the JSON tokens of the checks, column by column: numbers (NaN is null), then texts, as in `_slots`."""
-    numbers, _ = _slots()
+    optional, _ = _optional(verdicts)
+    numbers, _ = _slots(optional)
     relative = np.array([k.relative for k in contexts])
     reference, error = verdicts["reference"], verdicts["error"]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -266,8 +294,8 @@ def _token_columns(columns: Columns, verdicts: npt.NDArray[Any], contexts: Seque
         [_SIGMA_SOURCES[s] for s in sigma],
         [_quoted(_MODES[m]) for m in verdicts["mode"].tolist()],
         [_flags_json(f) for f in verdicts["flags"].tolist()],
-        _instants(verdicts["cusum_onset"]),
-        *([_TRUTH[v] for v in verdicts[f"{d.name}_signal"].tolist()] for d in detectors()),
+        *(_instants(verdicts[f"{d}_{c}"]) for d, c, _ in _columns(optional) if c == "onset"),
+        *([_TRUTH[v] for v in verdicts[f"{name}_signal"].tolist()] for name in _charts_in(optional)),
     ]
 
 

@@ -19,7 +19,7 @@ __all__ = [
     "HELD", "STATE_VERSION", "CenterMode", "States", "chapter_fields", "dump", "fresh", "load", "state_dtype",
 ]  # fmt: skip
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 NEVER = -(2**63)
 
 States = npt.NDArray[Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from difflib import get_close_matches
 
 from gateway.errors import Mistake
 from gateway.metrology.units import Quantity, UnitError, convert, dimension_for, parse_quantity, to_decimal
@@ -164,6 +165,10 @@ class _Channel:
             return None
         path: Path = ("channels", self.name, "drift") if own is not None else ("drift",)
         self.mistakes += [self.entry.mistake((*path, *place), message) for place, message in _chart_mistakes(given)]
+        if "self_starting" in given and self.spec.influences:
+            self.mistakes.append(
+                self.entry.mistake((*path, "self_starting"), "cannot be charted before influences are learned")
+            )
         return {chart: {name: _number(value) for name, value in values.items()} for chart, values in given.items()}
 
 
@@ -182,11 +187,14 @@ def _chart_mistakes(given: Drift) -> list[tuple[Path, str]]:
 
     charts = {d.name: d for d in detectors() if d.kind == "drift"}
     found: list[tuple[Path, str]] = []
+    usual = ", ".join(name for name, d in charts.items() if not d.optional)
     if not given:
-        found.append(((), f"name at least one chart of {', '.join(charts)}, or leave drift out"))
+        found.append(((), f"name at least one chart of {usual}, or leave drift out"))
     for name, values in given.items():
         if name not in charts:
-            found.append(((name,), f"unknown chart; known are {', '.join(charts)}"))
+            near = get_close_matches(name, [n for n, d in charts.items() if d.optional], n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"known are {usual}"
+            found.append(((name,), f"unknown chart; {remedy}"))
             continue
         for parameter, value in values.items():
             known = (*charts[name].parameters, *charts[name].options)

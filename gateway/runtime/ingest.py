@@ -125,7 +125,10 @@ class Ingest:
         self.plan = plan
         with self.ledger.transaction() as connection:
             standing = states.standing(connection, plan)
-            self._layout = readings.layout_id(connection, verdict_dtype())
+            self._layouts = [
+                readings.layout_id(connection, verdict_dtype(optional=some))
+                for some in (False, True)[: plan.optional + 1]
+            ]
             self.alarms = alarm_rows.open_alarms(connection)
             self.horizon = retention.horizons(connection, standing.ids)
         self.ids, self.seen, self.states = standing.ids, standing.seen, standing.states
@@ -348,13 +351,18 @@ class Ingest:
         return again & ~settled.beyond
 
     def _context(self, connection: sqlite3.Connection, channel: int, epoch: int) -> int:
-        document = context_of(self.plan, channel, epoch, gateway.__version__, self._layout)
+        layout = self._layouts[int(self.plan.extra[channel])]
+        document = context_of(self.plan, channel, epoch, gateway.__version__, layout)
         return states.context_ids(connection, [msgspec.json.encode(document).decode()])[0]
 
     def _packed(
         self, connection: sqlite3.Connection, columns: Columns, judgement: Judgement
     ) -> tuple[Sequence[int | None], Sequence[bytes | memoryview | None]]:
-        """Return context and packed verdict per reading (None: no check)."""
+        """Return context and packed verdict per reading (None: no check).
+
+        Those of channels without optional charts end before the columns of these, so that their bytes hang on no other
+        channel.
+        """
         view = memoryview(judgement.verdicts.tobytes())
         width = judgement.verdicts.dtype.itemsize
         epochs = judgement.verdicts["epoch"]
@@ -363,7 +371,12 @@ class Ingest:
             channel, epoch = int(columns.channel[judgement.check_row[i]]), int(epochs[i])
             self._contexts[epoch] = self._context(connection, channel, epoch)
         numbers = self._contexts[epochs].tolist()
-        cut = [view[start : start + width] for start in range(0, len(view), width)]
+        if self.plan.optional:
+            narrow = verdict_dtype().itemsize
+            sizes = np.where(self.plan.extra[columns.channel[judgement.check_row]], width, narrow).tolist()
+            cut = [view[start : start + size] for start, size in zip(range(0, len(view), width), sizes, strict=True)]
+        else:
+            cut = [view[start : start + width] for start in range(0, len(view), width)]
         if len(cut) == len(columns):
             return numbers, cut
         context: list[int | None] = [None] * len(columns)
@@ -556,9 +569,10 @@ def _with_conditions(touched: Ints, after: npt.NDArray[Any]) -> dict[int, Any]:
 
 def _same(now: bytes, was: bytes) -> bool:
     """Compare packed verdicts but for the place of the epoch, which belongs to the plan and not to the verdict."""
-    if len(now) != len(was):
+    layout = next((d for d in (verdict_dtype(), verdict_dtype(optional=True)) if d.itemsize == len(now)), None)
+    if layout is None or len(now) != len(was):
         return False
-    a, b = np.frombuffer(now, verdict_dtype()).copy(), np.frombuffer(was, verdict_dtype()).copy()
+    a, b = np.frombuffer(now, layout).copy(), np.frombuffer(was, layout).copy()
     a["epoch"] = b["epoch"] = 0
     return a.tobytes() == b.tobytes()
 

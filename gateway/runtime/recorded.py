@@ -179,10 +179,12 @@ def raised(happenings: Iterable[Happening]) -> dict[str, int]:
 
 def devices_of(plan: Plan, states: States, signals: Mapping[tuple[str, str], str]) -> dict[str, object]:
     """Return the summary's `devices`; `signals`: (device, chart) -> the time of its first signal."""
-    charts = in_contract_order(d.name for d in plan.charts if d.kind == "drift")
+    usual = [d.name for d in plan.charts if d.kind == "drift" and not d.optional]
+    more = [d.name for d in plan.charts if d.optional]
     found: dict[str, object] = {}
     for device, channels in plan.devices.items():
         last = last_channel(plan, device, states)
+        charts = in_contract_order([*usual, *more] if plan.extra[list(channels)].any() else usual)
         found[device] = {
             "checks": sum(int(states["checks"][c]) for c in channels),
             "last_time": None if last is None else format_instant(int(states["check_time"][last])),

@@ -47,6 +47,16 @@ def test_a_run_length_is_answered(capsys: pytest.CaptureFixture[str], arguments:
     assert set(document) == KEYS
 
 
+def test_a_self_starting_chart_has_the_run_length_of_its_cusum_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    document = answer(capsys, *ARL, "self_starting", "--k", "0.5", "--h", "5")
+    assert document["arl"] == cusum_arl(0.5, 5)
+    assert set(document) == KEYS
+    for change in ("--shift", "--drift"):
+        assert run(*ARL, "self_starting", "--k", "0.5", "--h", "5", change, "1") == 2
+        assert "learns what is there" in capsys.readouterr().err
+    assert run(*ARL, "self_starting", "--k", "0.5", "--h", "5", "--headstart", "2.5") == 2
+
+
 def test_supplementary_rules_are_answered_and_named(capsys: pytest.CaptureFixture[str]) -> None:
     document = answer(capsys, *ARL, "shewhart", "--L", "3", "--rules", "8run,2of3")
     assert document["arl"] == pytest.approx(122.05, abs=0.005)

@@ -122,6 +122,21 @@ def test_a_changed_superseded_verdict_breaks_the_name_its_successor_gives(judged
     assert found["differing"] == 1
 
 
+def test_a_chart_that_is_asked_for_later_recomputes_and_its_columns_count(judged: Site) -> None:
+    judged.write("water.yaml", WATER.replace("sigma: 0.1 %", "drift: {cusum: {}, self_starting: {k: 0.5, h: 5}}"))
+    judged.do("apply", "water.yaml")
+    judged.do("import", judged.recording("more.csv", steady(range(41, 43))))
+    found = verify(judged)
+    assert (found["sound"], found["verdicts"]) == (True, 61)
+    with ledger(judged) as connection:
+        reading, whole = connection.execute(
+            "SELECT reading, verdict FROM amendment ORDER BY LENGTH(verdict) DESC, reading DESC LIMIT 1"
+        ).fetchone()
+        damaged = whole[:250] + bytes([whole[250] ^ 1]) + whole[251:]
+        connection.execute("UPDATE amendment SET verdict = ? WHERE reading = ?", (damaged, reading))
+    assert {f.partition(".self_starting.")[0] for f in fields(verify(judged, code=1))} == {"detectors"}
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -74,6 +74,19 @@ def scales_with_optional_charts() -> Plan:
     )
 
 
+def scales_with_self_starting_charts() -> Plan:
+    """Scale a, σ known and its centre to be learned, and b, nothing known, in subgroups of 2; c has no such chart."""
+    drift = {"cusum": {"k": 0.5, "h": 5.0}, "self_starting": {"k": 0.5, "h": 4.0}}
+    return plan_of(
+        [
+            scale("a", drift=drift, center=Center.LEARNED),
+            scale("b", drift=drift, sigma=None, center=Center.LEARNED, learn=12, subgroup_n=2),
+            scale("c"),
+        ],
+        [certificate("a"), certificate("b"), certificate("a", 40 * DAY, name="c2", error="0.002")],
+    )
+
+
 def check(
     device: str, day: float, value: float, *, reference: float | None = 5.0, seq: int | None = None,
     temperature: float | None = None,

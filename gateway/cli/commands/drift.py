@@ -22,7 +22,7 @@ INTERVAL_EXAMPLE = "Example: metergate drift interval --method drift --mpe 1 --e
 
 MOST_U = 3.0
 
-OWN = {"shewhart": ("L",), "ewma": ("lambda", "L"), "cusum": ("k", "h")}
+OWN = {"shewhart": ("L",), "ewma": ("lambda", "L"), "cusum": ("k", "h"), "self_starting": ("k", "h")}
 """Settings each chart must be given."""
 
 
@@ -120,13 +120,13 @@ def _rules(text: str | None) -> int:
 
 
 def arl(
-    chart: Annotated[str, typer.Option("--chart", help="shewhart, ewma or cusum.")],
+    chart: Annotated[str, typer.Option("--chart", help="shewhart, ewma, cusum or self_starting.")],
     lam: Annotated[float | None, typer.Option("--lambda", help="Weight of the newest check (ewma).")] = None,
     L: Annotated[
         float | None, typer.Option("--L", help="Limit in σ of the charted statistic (shewhart, ewma).")
     ] = None,
-    k: Annotated[float | None, typer.Option("--k", help="Allowance in σ (cusum).")] = None,
-    h: Annotated[float | None, typer.Option("--h", help="Limit in σ (cusum).")] = None,
+    k: Annotated[float | None, typer.Option("--k", help="Allowance in σ (cusum, self_starting).")] = None,
+    h: Annotated[float | None, typer.Option("--h", help="Limit in σ (cusum, self_starting).")] = None,
     headstart: Annotated[float, typer.Option("--headstart", help="Where both sums start, in σ (cusum).")] = 0.0,
     sided: Annotated[str, typer.Option("--sided", help="two: both directions; one: upwards only.")] = "two",
     limits: Annotated[
@@ -152,6 +152,11 @@ def arl(
         raise WrongUse("--drift-from means nothing without --drift", remedy="give --drift as well")
     if headstart != 0.0 and chart != "cusum":
         raise WrongUse(f"a {chart} chart has no --headstart", remedy="leave it out")
+    if chart == "self_starting" and (shift is not None or drift is not None):
+        raise WrongUse(
+            "a self_starting chart learns what is there from its first check on, so it has no such run length",
+            remedy="leave --shift and --drift out, or see docs/drift.md for what it finds later",
+        )
     if rules is not None and (chart != "shewhart" or sided != "two" or drift is not None):
         raise WrongUse("--rules are those of a two-sided shewhart chart after a step", remedy="leave the others out")
     question = _Question(
