@@ -198,7 +198,7 @@ def _raise(plan: Plan, change: Change, name: str, columns: Columns | None, judge
         raised_at=change.time,
         changed_at=change.time,
         evidence=evidence,
-        text=_text(facts.device, facts.channel, change.kind, evidence),
+        text=_text(facts.device, facts.channel, change.kind, evidence) + _unsaid(evidence),
     )
     return Happening(time=change.time, transition=Transition.RAISED, alarm=alarm)
 
@@ -307,6 +307,13 @@ def _text(  # noqa: PLR0911  one line per kind reads best
     what = "spread" if kind is AlarmKind.NOISY else "error"
     since = f", since about {e['onset']}, size {_short(e.get('size'))} sigma" if e.get("onset") else ""
     return f"{place}: {what} has changed: {e['chart']} {_beyond(e)}{since}"
+
+
+def _unsaid(e: Mapping[str, object]) -> str:
+    """Return what zero checks do not say, where zero tracking is suspected."""
+    told = e.get("zero_tracking")
+    n = told.get("zero_checks") if isinstance(told, Mapping) else None
+    return f"; all {n} zero checks read 0 and tell nothing (zero tracking suspected)" if n else ""
 
 
 def _beyond(e: Mapping[str, object]) -> str:

@@ -34,6 +34,7 @@ from gateway.pipeline.plan import Plan
 from gateway.pipeline.points import Pointed, chart_points
 from gateway.pipeline.state import CenterMode, States
 from gateway.pipeline.watch import NO_OPINION, Change, Signals, apply_conditions, hold_unless_calm, watch_signal
+from gateway.pipeline.zeros import calm_by_none, follow_zeros, remember_zeros, with_zeros
 
 __all__ = ["Judgement", "chart_columns", "judge", "verdict_dtype"]
 
@@ -136,7 +137,12 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     readouts = _chart(plan, checks, learned, verdicts)
     points = chart_points(plan, checks, learned, verdicts)
     verdicts["flags"] = checks.flags
+    zeros = follow_zeros(plan, states, checks, columns, learned.sigma)
+    if zeros is not None:
+        fit[zeros.silent] = False
     asked, major, nearness = _check_wanted(plan, states, checks, learned, verdicts, readouts, points, fit)
+    if zeros is not None:
+        calm_by_none(plan, checks, zeros, asked)
     followed = follow_trend(plan, checks, learned, verdicts["U"])
     asked[AlarmKind.FORECAST] = followed.wanted
     after = _moved_on(states, learned)
@@ -149,6 +155,8 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     )  # fmt: skip
     _remember(after, columns, firsts, counts, signals)
     _remember_checks(plan, after, columns, checks, verdicts, major, nearness, fit)
+    remember_zeros(plan, after, checks, zeros)
+    changes = with_zeros(plan, states, changes, checks, zeros, learned.sigma)
     return Judgement(
         channels=channels, states=after, verdicts=verdicts.compress(real), check_row=checks.row[real],
         out_of_range=signals.out_of_range,

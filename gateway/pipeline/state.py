@@ -43,7 +43,7 @@ _JUDGED = np.dtype(
         ("time", np.int64),  # of the last reading judged, ns
         ("readings", np.int64),
         ("value", np.float64),
-        ("same_n", np.int64),  # identical values in a row
+        ("same_n", np.int64),  # identical values in a row that say something
         ("same_since", np.int64),
         ("boot", np.int64),
         ("seq", np.int64),
@@ -57,6 +57,8 @@ _JUDGED = np.dtype(
         ("offset", np.int8),  # learned centre disagrees with the certificate, |En| > 1
         ("zero_time", np.int64),
         ("zero", np.float64),  # indication at the last zero check
+        ("zeros_n", np.int64),  # zero checks of a chapter, all exactly 0; -1: not all
+        ("zeros_chapter", np.int64),
         ("major", np.int8),  # the last check asked for `major`
         ("checks", np.int64),
         ("check_time", np.int64),

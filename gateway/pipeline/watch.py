@@ -48,7 +48,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """What the readings say as signals, one value per reading."""
+    """What the readings say as signals, one value per reading.
+
+    `mute`: zero checks that add nothing to a run of 0; None where there are none.
+    """
 
     out_of_range: Bools
     went_back: Bools
@@ -56,6 +59,7 @@ class Signals:
     missing: Ints
     same_n: Ints
     same_since: Ints
+    mute: Bools | None
     boot: Ints
     seq: Ints
 
@@ -85,17 +89,55 @@ def watch_signal(plan: Plan, states: States, c: Columns, firsts: Ints, counts: I
     position = np.arange(len(c)) - firsts[local]
     start = np.maximum.accumulate(np.where(changed, np.arange(len(c)), np.where(position == 0, firsts[local], 0)))
     carried = ~changed[start]
-    same_n = np.arange(len(c)) - start + 1 + np.where(carried, states["same_n"][local], 0)
+    n_before = np.where(carried, states["same_n"][local], 0)
+    same_n = np.arange(len(c)) - start + 1 + n_before
+    since_before = states["same_since"][local]
+    same_since = np.where(n_before > 0, since_before, c.time[start])
+    empty = _empty(plan, c)
+    if empty is not None:
+        same_n, same_since = _without(empty, c.time, start, n_before, since_before)
     return Signals(
         out_of_range=(c.value < plan.low[channel]) | (c.value > plan.high[channel]),
         went_back=went_back(plan, c, value_before, before),
         silence=np.where(elapsed > plan.timeout[channel], elapsed, 0),
         missing=np.where(counted, seq - seq_before - 1, c.missing),
         same_n=same_n,
-        same_since=np.where(carried, states["same_since"][local], c.time[start]),
+        same_since=same_since,
+        mute=None if empty is None else empty & ~changed,
         boot=boot,
         seq=seq,
     )
+
+
+def _empty(plan: Plan, c: Columns) -> Bools | None:
+    """Return the zero checks at which a scale reads 0, as every good one does; None where there are none."""
+    rows = np.flatnonzero(c.reference == 0.0)
+    if not len(rows):
+        return None
+    channel, size = c.channel[rows], np.abs(c.value[rows])
+    resolution = plan.resolution[channel] * plan.multiplier[channel]
+    rows = rows[plan.weighing[channel] & ((size < resolution / 2.0) | (size == 0.0))]
+    if not len(rows):
+        return None
+    found = np.zeros(len(c), np.bool_)
+    found[rows] = True
+    return found
+
+
+def _without(empty: Bools, time: Ints, start: Ints, n_before: Ints, since_before: Ints) -> tuple[Ints, Ints]:
+    """Return the length of each run of equal values and since when it has lasted (ns), by its readings but `empty`.
+
+    `start`: where the run begins in these readings; before them it had `n_before`, since `since_before` where any.
+    Since 0 where none counts.
+    """
+    place = np.arange(len(time))
+    says = (~empty).astype(np.int64)
+    counted = np.cumsum(says)
+    n = counted - counted[start] + says[start] + n_before
+    following = np.minimum.accumulate(np.where(empty, len(time), place)[::-1])[::-1]
+    first = following[start]
+    since = np.where(first <= place, time[np.minimum(first, len(time) - 1)], 0)
+    return n, np.where(n_before > 0, since_before, since)
 
 
 def _health_wanted(plan: Plan, c: Columns, signals: Signals) -> dict[AlarmKind, Wanted]:
@@ -103,8 +145,12 @@ def _health_wanted(plan: Plan, c: Columns, signals: Signals) -> dict[AlarmKind, 
     channel = c.channel
     stuck_n, stuck_ns = plan.stuck_n[channel], plan.stuck_ns[channel]
     stuck = (signals.same_n >= stuck_n) | ((stuck_ns != FOREVER) & (c.time - signals.same_since >= stuck_ns))
+    wanted = np.where(stuck, int(Severity.WARNING), 0).astype(np.int8)
+    if signals.mute is not None:
+        wanted[signals.same_n == 0] = 0
+        wanted[signals.mute] = NO_OPINION
     return {
-        AlarmKind.STUCK: np.where(stuck, int(Severity.WARNING), 0).astype(np.int8),
+        AlarmKind.STUCK: wanted,
         AlarmKind.RANGE: np.where(signals.out_of_range | signals.went_back, int(Severity.WARNING), 0).astype(np.int8),
         AlarmKind.GAP: np.where(signals.missing > 0, int(Severity.WARNING), 0).astype(np.int8),
     }

@@ -71,3 +71,20 @@ def test_without_a_ledger_it_says_what_to_do(site: Site) -> None:
     assert "metergate apply" in refused.err
     assert len(refused.err.splitlines()) == 1
     assert not (site.folder / "var").exists()
+
+
+def test_device_show_names_it_as_text_and_json(site: Site) -> None:
+    site.apply()
+    lines = [
+        f"2026-05-{day:02}T{hour:02}:00:00Z,scale-07,mass,{value},kg,{reference},0.0002,{2 * day + (hour > 7)},b1"
+        for day in range(1, 13)
+        for hour, value, reference in ((7, 0, 0), (8, 5.0012, 5))
+    ]
+    site.do("import", site.recording("r.csv", lines))
+    shown = site.do("devices", "show", "scale-07", "--json").document()
+    assert shown["zero_tracking"]["mass"]["zero_checks"] == 12
+    text = site.do("devices", "show", "scale-07").out
+    assert "suspected on mass: all 12 zero checks read 0 (chance" in text
+    assert {d["device"]: d["zero_tracking"] for d in site.do("devices", "list", "--json").document()}[
+        "meter-01"
+    ] is None

@@ -61,7 +61,7 @@ def test_any_cutting_into_batches_gives_the_same_bits(plan: Plan, seed: int, cut
     assert any(c.kind == "drift" for c in whole.changes)
 
 
-def _final(ingest: Ingest) -> tuple[dict[tuple[str, int, float], bytes], list[bytes], dict[Any, Any]]:
+def final(ingest: Ingest) -> tuple[dict[tuple[str, int, float], bytes], list[bytes], dict[Any, Any]]:
     """Return the verdicts that hold, the states, and the open alarms."""
     found = {}
     rows = ingest.ledger.connection.execute(
@@ -93,7 +93,7 @@ def test_late_and_shuffled_readings_end_in_the_same_verdicts_states_and_alarms(
         for i in range(0, len(shuffled), size):
             feed(mixed, shuffled[i : i + size])
         try:
-            assert _final(mixed) == _final(straight)
+            assert final(mixed) == final(straight)
         finally:
             straight.ledger.close()
             mixed.ledger.close()
@@ -106,10 +106,10 @@ def test_repeated_readings_change_nothing_and_every_reading_ends_in_one_counter(
     with TemporaryDirectory() as one:
         ingest = ingest_in(Path(one), PLAN)
         feed(ingest, life)
-        before = _final(ingest)
+        before = final(ingest)
         again = [life[i] for i in repeats if i < len(life)]
         feed(ingest, again)
-        after = _final(ingest)
+        after = final(ingest)
         counted = dict(ingest.ledger.connection.execute("SELECT name, n FROM counter"))
         ingest.ledger.close()
     assert after == before

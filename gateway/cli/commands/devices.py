@@ -68,6 +68,7 @@ def _centre(config: Path | None) -> _Centre:
 
 def _standing(centre: _Centre, device: str) -> dict[str, object]:
     from gateway.pipeline.standing import device_state
+    from gateway.pipeline.zeros import tracked_zeros
 
     plan, states = centre.plan, centre.states
     channels = plan.devices[device]
@@ -77,8 +78,9 @@ def _standing(centre: _Centre, device: str) -> dict[str, object]:
     about["channels"] = [f"{plan.facts[c].channel} ({plan.facts[c].unit})" for c in channels]
     checks = sum(int(states["checks"][c]) for c in channels)
     readings = sum(int(states["readings"][c]) for c in channels)
-    suggested = centre.suggested.get(device)
-    return about | {"readings": readings, "checks": checks} | state | {"due_suggested": suggested}
+    tracked = {plan.facts[c].channel: told for c in channels if (told := tracked_zeros(plan, c, states[c]))}
+    more = {"zero_tracking": tracked or None, "due_suggested": centre.suggested.get(device)}
+    return about | {"readings": readings, "checks": checks} | state | more
 
 
 def _detectable(centre: _Centre, device: str) -> list[dict[str, object]]:
@@ -147,6 +149,12 @@ def show(
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
         if name == "due_suggested" and isinstance(value, dict):
             text = f"{value['due']}: {value['months']} months by {value['source']} ({value['status']})"
+        elif name == "zero_tracking" and isinstance(value, dict):
+            text = "; ".join(
+                f"suspected on {channel}: all {told['zero_checks']} zero checks read 0 (chance {told['chance']:.1g}) "
+                "and tell nothing; check it with a load"
+                for channel, told in value.items()
+            )
         elif isinstance(value, dict):
             text = ", ".join(f"{key} {fact}" for key, fact in value.items() if fact is not None)
         write(f"{name:16} {'-' if text is None or text == '' else text}")
