@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -113,12 +113,18 @@ class _Late:
     since: int
 
 
+SOME_AMENDMENTS = 500
+"""So many superseding verdicts are written at once."""
+
+
 class Ingest:
     """The ledger with a plan: knows where every channel stands."""
 
     def __init__(self, ledger: Ledger, plan: Plan, lateness_ns: int) -> None:
         self.ledger = ledger
         self.lateness_ns = lateness_ns
+        self.progress: Callable[[], None] = lambda: None
+        """Told again and again while much is judged again: that is long work, and not a disk that is stuck."""
         self._load(plan)
 
     def _load(self, plan: Plan) -> None:
@@ -154,6 +160,7 @@ class Ingest:
         for channel in sorted(touched):
             with self.ledger.transaction() as connection:
                 state, more, standing = self._rejudge_channel(connection, channel, self.stale[channel], at)
+            self.progress()
             self.states[channel], self.alarms = state, standing
             happenings += more
         self.stale = {}
@@ -488,6 +495,10 @@ class Ingest:
                 continue
             name = self._verdict_name(connection, old.columns.take([i]), was, old.context[i])
             amendments.append((old.ids[i], old.version[i] + 1, context[row] or 0, bytes(now), name, at))
+            if len(amendments) == SOME_AMENDMENTS:
+                readings.add_amendments(connection, amendments)
+                amendments = []
+                self.progress()
         readings.add_amendments(connection, amendments)
 
     def _verdict_name(
@@ -510,8 +521,10 @@ class Ingest:
         standing = dict(self.alarms)
         happenings: list[Happening] = []
         index = np.array([channel], np.int64)
+        self.progress()
         if len(old.columns):
             judgement = judge(self.plan, state, old.columns)
+            self.progress()
             self._supersede(connection, old.columns, judgement, old, np.arange(len(old.columns)), at)
             facts = self.plan.facts[channel]
             seen = alarm_rows.recorded(connection, facts.device, facts.channel)

@@ -130,7 +130,8 @@ class Service:
 
     @property
     def busy_s(self) -> float:
-        """How long (s) the ledger's thread has been at its present piece of work; 0 while it waits for some."""
+        """How long (s) the ledger's thread has been at its present piece of work, since it last told of progress; 0
+        while it waits for some."""
         since = self._busy_since
         return 0.0 if since is None else self._at() - since
 
@@ -168,11 +169,20 @@ class Service:
         finally:
             self._busy_since = None
 
+    def _moved_on(self) -> None:
+        if self._busy_since is not None:
+            self._busy_since = self._at()
+
+    def _ingest_of(self, ledger: Ledger) -> Ingest:
+        ingest = Ingest(ledger, self.replan(ledger), self.lateness_ns)
+        ingest.progress = self._moved_on
+        return ingest
+
     def _open(self) -> None:
         share_memory()
         ledger = self._open_ledger()
         self._marks = _marks(ledger)
-        self.ingest = Ingest(ledger, self.replan(ledger), self.lateness_ns)
+        self.ingest = self._ingest_of(ledger)
         give_back_memory()
         self.announce(self.ingest, self.ingest.rejudge(self.clock()))
 
@@ -238,7 +248,7 @@ class Service:
             self._close()
             ledger = self._open_ledger()
             self._marks, self._version = _marks(ledger), None
-            self.ingest = Ingest(ledger, self.replan(ledger), self.lateness_ns)
+            self.ingest = self._ingest_of(ledger)
         except (sqlite3.Error, OSError) as error:
             log.error("the ledger cannot be opened: %s", error)
 
@@ -355,6 +365,7 @@ class Service:
             ingest.reload_alarms()
             if registry_changed:
                 plan = self.replan(ingest.ledger)
+                self._moved_on()
                 if plan.fingerprints != ingest.plan.fingerprints or plan.index != ingest.plan.index:
                     log.info("the registry has changed: %d channels", len(plan))
                     self.announce(ingest, ingest.replan(plan, self.clock()))

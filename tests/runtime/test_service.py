@@ -21,9 +21,9 @@ from collectors.topics import Router
 from gateway.api.health import readiness
 from gateway.ledger.store import Ledger
 from gateway.runtime import watching
-from gateway.runtime.ingest import Done, Ingest
+from gateway.runtime.ingest import Batch, Done, Ingest
 from gateway.runtime.service import Decoded, Service
-from tests.pipeline.centre import DAY, LATENESS, certificate, plan_of, scale
+from tests.pipeline.centre import DAY, LATENESS, certificate, check, plan_of, scale
 
 PLAN = plan_of([scale("a")], [certificate("a")])
 NOW = 100 * DAY
@@ -233,6 +233,40 @@ def test_a_ledger_thread_that_is_stuck_shows_how_long(tmp_path: Path, monkeypatc
 
     asyncio.run(scene())
     assert watching.stalled(0.0) is None
+
+
+def test_much_that_is_judged_again_is_no_stuck_disk(tmp_path: Path) -> None:
+    """Time here is the number of statements the ledger was asked: 40 channels, and 3000 checks in one of them."""
+    scales = [scale(f"s{i}") for i in range(40)]
+    with Ledger.open(tmp_path) as ledger:
+        ingest = Ingest(ledger, plan_of(scales), LATENESS)
+        some = [check(f"s{i}", d, 5.001 + 0.0004 * (d % 3), seq=d) for i in range(40) for d in range(20)]
+        many = [check("s0", d / 100, 5.001 + 0.0004 * (d % 3), seq=d) for d in range(2_100, 5_100)]
+        for part in (some, many):
+            ingest.process(Batch(readings=part, received_at=[NOW], topic=["t"], payload=[b"{}"], at=NOW))
+    now, busy = 0.0, list[float]()
+
+    def asked(_statement: str) -> None:
+        nonlocal now
+        now += 1
+        busy.append(place.service.busy_s)
+
+    place = Place(tmp_path)
+    plan = plan_of(scales)
+    place.service.replan = lambda _ledger: plan
+    place.service._open()
+    place.service._at = lambda: now
+    try:
+        ingest = place.service._at_work
+        ingest.ledger.connection.set_trace_callback(asked)
+        certified = plan_of(scales, [certificate(f"s{i}", name=f"c{i}") for i in range(40)])
+        done = place.service._timed(lambda: ingest.replan(certified, NOW))
+        assert len(done.channels) == 40
+        assert now > 4000
+        assert max(busy) < now / 5
+        assert place.service.busy_s == 0.0
+    finally:
+        place.service._close()
 
 
 def _wait(let_go: threading.Event) -> None:
