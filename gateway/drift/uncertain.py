@@ -124,9 +124,17 @@ def _siegmund_over_exact(k: float, h: float) -> float:
 
 @lru_cache(maxsize=8192)
 def _ewma_log_arl(lam: float, row: int, column: int) -> float:
-    """Return ln ARL on the grid of limits and shifts, fixed limits; at the longest that can be computed it ends."""
+    """Return ln ARL on the grid of limits and shifts, fixed limits; at the longest that can be computed it ends.
+
+    The average is never likelier beyond its limit than in the long run, with probability p; so no run length is below
+    1/(2p), and where that alone is too long, nothing needs solving: wide limits take hundreds of nodes.
+    """
+    L, shift = max(row, 1) * STEP_L, column * STEP_SHIFT
+    inside = L - shift * math.sqrt((2.0 - lam) / lam)
+    if inside > 0.0 and math.erfc(inside * math.sqrt(0.5)) * LONGEST < 0.5:
+        return math.log(LONGEST)
     try:
-        return math.log(runlength.ewma_arl(lam, max(row, 1) * STEP_L, column * STEP_SHIFT, limits=LimitShape.FIXED))
+        return math.log(runlength.ewma_arl(lam, L, shift, limits=LimitShape.FIXED))
     except TooLong:
         return math.log(LONGEST)
 

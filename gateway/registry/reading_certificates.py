@@ -17,6 +17,7 @@ from gateway.metrology.units import Quantity, UnitError, convert
 from gateway.registry.build import instant, not_yet, too_far_ahead
 from gateway.registry.certify import disorder
 from gateway.registry.files import read_registry
+from gateway.registry.model import Phase
 from gateway.registry.specs import CertificateSpec, Entry, PointSpec
 
 if TYPE_CHECKING:
@@ -87,7 +88,40 @@ def read_certificates(path: Path, zone: ZoneInfo, dcc: DccReading | None = None,
             mistakes.append(entry.mistake((), str(error)))
     if mistakes:
         raise Mistakes(mistakes)
-    return Read(reports=reports)
+    return Read(reports=_together([e.spec for e in specs.certificates], reports))
+
+
+def _together(specs: Sequence[CertificateSpec], reports: Sequence[Report]) -> list[Report]:
+    """Return one report for each certificate: as found and as left of one number are points of one, as in a DCC.
+
+    They stay apart where they contradict each other in anything but their points.
+    """
+    pairs = list(zip(specs, reports, strict=True))
+    left = {_said(spec, report): report for spec, report in pairs if spec.phase is Phase.AS_LEFT}
+    found: list[Report] = []
+    joined: set[int] = set()
+    for spec, report in pairs:
+        other = left.get(_said(spec, report))
+        if spec.phase is not Phase.AS_FOUND or other is None or id(other) in joined or not _one_due(report, other):
+            found.append(report)
+            continue
+        joined.add(id(other))
+        points = [*_points_of(report), *_points_of(other)]
+        found.append({**other, "valid_to": other["valid_to"] or report["valid_to"], "points": points})
+    return [report for report in found if id(report) not in joined]
+
+
+def _said(spec: CertificateSpec, report: Report) -> tuple[object, ...]:
+    return spec.id, spec.device, spec.channel, spec.kind, report["performed_at"], report["laboratory"]
+
+
+def _one_due(a: Report, b: Report) -> bool:
+    return len({a["valid_to"], b["valid_to"]} - {None}) < 2
+
+
+def _points_of(report: Report) -> list[object]:
+    points = report["points"]
+    return points if isinstance(points, list) else []
 
 
 def _impossible(entry: Entry[CertificateSpec], zone: ZoneInfo) -> Iterator[Mistake]:

@@ -43,6 +43,19 @@ def test_a_dcc_is_read_as_one_document(site: Site, version: str) -> None:
     assert {tuple(p) for p in found["points"]} == {("phase", "x", "indication", "error", "U", "k", "unit")}
 
 
+@pytest.mark.parametrize("due", ["2027-03-02", ""])
+def test_as_found_and_as_left_of_one_number_are_one_document(site: Site, due: str) -> None:
+    row = "{},s1,mass,{},2026-03-02,{},{} kg,1 g,1 g,2\n"
+    rows = [("c1", "as_left", "2027-03-02", 5), ("c1", "as_left", "2027-03-02", 9), ("c1", "as_found", due, 5)]
+    header = "id,device,channel,phase,performed_at,valid_to,x,error,U,k\n"
+    site.write("c.csv", header + "".join(row.format(*r) for r in rows))
+    found = site.do("certificates", "read", "c.csv", "--json").document()
+    assert [(p["phase"], p["x"]) for p in found["points"]] == [("as_found", 5), ("as_left", 5), ("as_left", 9)]
+    assert found["valid_to"] == "2027-03-01T17:00:00Z"
+    site.write("c.csv", header + "".join(row.format(*r) for r in [*rows[:2], ("c1", "as_found", "2028-01-01", 5)]))
+    assert len(site.do("certificates", "read", "c.csv", "--json").document()) == 2, "they contradict each other"
+
+
 def test_a_period_dates_the_next_calibration(site: Site) -> None:
     site.write("c.xml", dcc(end="2026-03-31", recalibration="<dcc:period>P1Y6M</dcc:period>"))
     assert site.do("certificates", "read", "c.xml", "--json").document()["valid_to"] == "2027-09-29T17:00:00Z"

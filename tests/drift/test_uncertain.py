@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped]
 
+from gateway.drift import runlength, uncertain
 from gateway.drift.charts import chart_dtype, detectors, run
-from gateway.drift.design import Knowledge, allowance, design_for
-from gateway.drift.runlength import TooLong, cusum_arl, ewma_arl, noise_arl, shewhart_arl
+from gateway.drift.design import Knowledge, allowance, design_for, mean_limit
+from gateway.drift.runlength import LONGEST, LimitShape, TooLong, cusum_arl, ewma_arl, noise_arl, shewhart_arl
 from gateway.drift.uncertain import EXACT, mean_rate
 
 LEARNED = Knowledge.of(1.0 / math.sqrt(30.0), 30)
@@ -110,3 +112,27 @@ def test_a_run_length_no_limit_reaches_counts_as_no_alarm() -> None:
     with pytest.raises(TooLong):
         ewma_arl(0.2, 20.0)
     assert mean_rate("ewma", (0.2,), 20.0, EXACT) < 1e-11
+
+
+def test_no_run_length_that_must_be_too_long_is_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    solved: list[float] = []
+
+    def counted(lam: float, L: float, shift: float, **how: Any) -> float:
+        solved.append(L - 3.0 * shift)
+        return ewma_arl(lam, L, shift, **how)
+
+    monkeypatch.setattr(runlength, "ewma_arl", counted)
+    uncertain._ewma_log_arl.cache_clear()
+    known = Knowledge.of(1.0 / math.sqrt(3.0), 3)
+    assert mean_limit("ewma", (0.2,), 137.0, known, 3.0) == pytest.approx(11.35, abs=0.5)
+    assert solved
+    assert max(solved) < 8.0, "a chart this wide runs beyond 10^12 checks, and takes a minute for a site"
+
+
+@pytest.mark.parametrize(("row", "column"), [(28, 0), (30, 0), (40, 8), (40, 12)])
+def test_what_is_not_solved_is_what_would_be_found(row: int, column: int) -> None:
+    try:
+        found = math.log(ewma_arl(0.2, row * 0.25, column * 0.1, limits=LimitShape.FIXED))
+    except TooLong:
+        found = math.log(LONGEST)
+    assert uncertain._ewma_log_arl(0.2, row, column) == found
