@@ -95,8 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if sys.flags.dev_mode:
             raise
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        code = _say(f"metergate itself failed: {what}; please report it with what PYTHONDEVMODE=1 shows", 2)
+        code = _say(_unforeseen(error), 2)
     raise SystemExit(code)
 
 
@@ -167,6 +166,15 @@ def _remedy(error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "make room on the disk"
     return "check the path and its permissions"
+
+
+def _unforeseen(error: Exception) -> str:
+    """Return a line for an error that no command has foreseen: the ledger's own, or a defect of ours."""
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    if type(error).__module__ == "sqlite3":
+        remedy = "make room on the disk" if "full" in str(error) else "see what `metergate doctor` says"
+        return f"cannot use the ledger: {error}; {remedy}"
+    return f"metergate itself failed: {what}; please report it with what PYTHONDEVMODE=1 shows"
 
 
 def _prepare_streams() -> None:

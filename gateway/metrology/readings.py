@@ -40,7 +40,7 @@ class Why(StrEnum):
 
 
 class Quality(IntEnum):
-    """What is wrong with a reading as a signal; the first that applies, gravest first."""
+    """What is wrong with a reading as a signal. One out of range says so, whatever else it is (CONTRACTS §3)."""
 
     GOOD = 0
     UNSTABLE = 1

@@ -54,6 +54,7 @@ def merge(known: Specs, new: Specs) -> Specs:
         ),
         mistakes=(*known.mistakes, *new.mistakes),
         broken=known.broken | new.broken,
+        maimed=(*known.maimed, *new.maimed),
     )
 
 
@@ -130,7 +131,8 @@ class _Building:
 
     def registry(self, new: Specs, everything: Specs) -> Registry:
         self.mistakes += new.mistakes
-        self._once(new.devices, lambda s: (s.id,), "id", "device {} is already in {}; ids are unique", same=False)
+        written = [*new.devices, *(e for e in new.maimed if isinstance(e.spec, DeviceSpec))]
+        self._once(written, lambda s: (s.id,), "id", "device {} is already in {}; ids are unique", same=False)
         self._once(
             new.certificates,
             lambda s: (s.id, s.phase.value),
@@ -140,7 +142,19 @@ class _Building:
         devices = {e.spec.id: self.device(e) for e in everything.devices}
         certificates = [self.certificate(e, devices, everything.broken) for e in everything.certificates]
         events = [self.event(e, devices, everything.broken) for e in everything.events]
+        for entry in new.maimed:
+            self._other_mistakes(entry, devices, everything.broken)
         return _arranged(devices, certificates, events)
+
+    def _other_mistakes(self, entry: Entry[Spec], devices: Mapping[str, Device], broken: frozenset[str]) -> None:
+        document, path = entry.document, entry.path
+        match entry.spec:
+            case DeviceSpec() as device:
+                self.device(Entry(spec=device, document=document, path=path))
+            case CertificateSpec() as certificate:
+                self.certificate(Entry(spec=certificate, document=document, path=path), devices, broken)
+            case EventSpec() as event:
+                self.event(Entry(spec=event, document=document, path=path), devices, broken)
 
     def _once(
         self,

@@ -23,7 +23,7 @@ def sound_part(new: Specs, known: Specs, build: Callable[[Specs], object]) -> tu
     down to an entry.
     """
     mistakes = list(new.mistakes)
-    rest = _without(replace(new, mistakes=(), broken=frozenset()), mistakes)
+    rest = _without(replace(new, mistakes=(), broken=frozenset(), maimed=()), mistakes)
     contradicting = {c.id for c in difference(known, rest) if c.action is Action.CONTRADICTS}
     kept: list[Entry[CertificateSpec]] = []
     for entry in rest.certificates:

@@ -198,13 +198,17 @@ class Entry(Generic[S_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Specs:
-    """What was read from some files: the sound specs, the mistakes, and the devices whose spec has one."""
+    """What was read from some files: the sound specs, the mistakes, and the devices whose spec has one.
+
+    `maimed`: what is left of entries with mistakes, looked at only so that their other mistakes are told too.
+    """
 
     devices: tuple[Entry[DeviceSpec], ...] = ()
     certificates: tuple[Entry[CertificateSpec], ...] = ()
     events: tuple[Entry[EventSpec], ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     broken: frozenset[str] = frozenset()
+    maimed: tuple[Entry[Any], ...] = ()
 
     @classmethod
     def of(cls, specs: Iterable[Spec], *, file: str = "registry") -> Specs:
@@ -223,6 +227,7 @@ class Specs:
             events=self.events + other.events,
             mistakes=self.mistakes + other.mistakes,
             broken=self.broken | other.broken,
+            maimed=self.maimed + other.maimed,
         )
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from gateway.errors import Mistake
 from gateway.registry.specs import CertificateSpec, DeviceSpec, Entry, EventSpec, Specs
-from gateway.registry.validation import Written, validate
+from gateway.registry.validation import Written, validate, without_wrong
 from gateway.registry.yamltext import Document, Path, Tree, parse
 
 __all__ = ["entries", "parse_registry"]
 
 LISTS = ("devices", "certificates", "events")
+
+SPARE = frozenset({
+    "serial", "name", "site", "in_service", "decision", "drift", "sigma", "resolution", "every", "timeout", "range",
+    "stuck", "standard", "digits", "multiplier", "laboratory", "valid_to", "interval_months", "note",
+})  # fmt: skip
+"""Keys on which no other mistake hangs: what else is wrong can be told without them."""
 
 M = TypeVar("M", bound=Written)
 
@@ -41,6 +47,11 @@ def parse_registry(text: str, file: str) -> Specs:
         events=events,
         mistakes=(*mistakes, *bad_devices, *bad_certificates, *bad_events),
         broken=_broken(tree.get("devices"), devices),
+        maimed=(
+            *_maimed(DeviceSpec, document, tree, "devices", devices),
+            *_maimed(CertificateSpec, document, tree, "certificates", certificates),
+            *_maimed(EventSpec, document, tree, "events", events),
+        ),
     )
 
 
@@ -68,6 +79,17 @@ def _list(
     if not isinstance(items, list):
         return (), [document.mistake((key,), "expected a list; begin each item with -")]
     return entries(model, [((key, i), item) for i, item in enumerate(items)], document)
+
+
+def _maimed(
+    model: type[M], document: Document, tree: dict[str, Tree], key: str, sound: tuple[Entry[M], ...]
+) -> Iterator[Entry[M]]:
+    """Yield what is left of the entries of a list that are not sound, where something is."""
+    items, well = tree.get(key), {e.path for e in sound}
+    for i, item in enumerate(items if isinstance(items, list) else ()):
+        left = None if (key, i) in well else without_wrong(model, item, SPARE)
+        if left is not None:
+            yield Entry(spec=left, document=document, path=(key, i))
 
 
 def _broken(items: Tree, sound: tuple[Entry[DeviceSpec], ...]) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from difflib import get_close_matches
 from typing import Any, Self, TypeVar, get_args
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from gateway.errors import Mistake
 from gateway.registry.yamltext import Document, Path, Tree
 
-__all__ = ["Written", "validate"]
+__all__ = ["Written", "validate", "without_wrong"]
 
 
 class Written(BaseModel):
@@ -47,6 +48,59 @@ def validate(model: type[M], tree: Tree, document: Document, path: Path = ()) ->
             document.mistake((*path, *_place(found["loc"])), _words(found, model))
             for found in error.errors(include_url=False, include_input=True)
         ]
+
+
+def without_wrong(model: type[M], tree: Tree, spare: frozenset[str]) -> M | None:
+    """Return the model read from a tree without what is wrong in it, where nothing else hangs on that; else None.
+
+    Left out are unknown keys that are no misspelling, keys in `spare`, and whole items below `WHOLE`.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        rest = deepcopy(tree)
+        for found in error.errors(include_url=False, include_input=False):
+            place = _to_leave_out(model, found["type"], _place(found["loc"]), spare)
+            if place is None:
+                return None
+            _leave_out(rest, place)
+    try:
+        return model.model_validate(_compact(rest))
+    except ValidationError:
+        return None
+
+
+WHOLE = frozenset({"channels", "points"})
+
+
+def _to_leave_out(model: type[Written], kind: str, place: Path, spare: frozenset[str]) -> Path | None:
+    if kind == "extra_forbidden" and not get_close_matches(str(place[-1]), _known(model, place[:-1]), n=1):
+        return place
+    for end in range(len(place), 0, -1):
+        if place[end - 1] in spare:
+            return place[:end]
+        if end > 1 and place[end - 2] in WHOLE:
+            return place[:end]
+    return None
+
+
+def _leave_out(tree: Any, place: Path) -> None:
+    """Let what stands at a place be absent; a list keeps its numbers until it is made compact."""
+    for part in place[:-1]:
+        if isinstance(tree, dict):
+            tree = tree.get(str(part))
+        elif isinstance(tree, list) and isinstance(part, int):
+            tree = tree[part]
+    if isinstance(tree, dict):
+        tree.pop(str(place[-1]), None)
+    elif isinstance(tree, list) and isinstance(place[-1], int):
+        tree[place[-1]] = ...
+
+
+def _compact(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _compact(value) for key, value in tree.items()}
+    return [_compact(value) for value in tree if value is not ...] if isinstance(tree, list) else tree
 
 
 def _place(loc: tuple[int | str, ...]) -> Path:

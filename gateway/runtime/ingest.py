@@ -404,8 +404,8 @@ class Ingest:
         quality = np.zeros(len(columns), np.int8)
         quality[columns.clock] = Quality.CLOCK
         quality[late > 0] = Quality.LATE
-        quality[judgement.out_of_range] = Quality.OUT_OF_RANGE
         quality[columns.stable == 0] = Quality.UNSTABLE
+        quality[judgement.out_of_range] = Quality.OUT_OF_RANGE
         readings.add_readings(
             connection,
             columns,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -143,3 +144,27 @@ def test_run_ends_fine_however_early_it_is_told_to_stop(tmp_path: Path, number: 
         _, err = gateway.communicate(timeout=10)
     assert gateway.returncode == 0, err.decode()
     assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [("database or disk is full", "make room on the disk"), ("disk I/O error", "see what `metergate doctor` says")],
+)
+def test_trouble_of_the_ledger_is_told_in_one_line(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: str, remedy: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError(error)
+
+    monkeypatch.setattr("gateway.app.import_files", fails)
+    assert site.do("import", "a.csv", code=2).err == f"cannot use the ledger: {error}; {remedy}\n"
+
+
+def test_a_defect_of_ours_is_told_in_one_line(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("a\nb")
+
+    monkeypatch.setattr("gateway.app.import_files", fails)
+    said = site.do("import", "a.csv", code=2).err
+    assert said.startswith("metergate itself failed: KeyError: ")
+    assert len(said.splitlines()) == 1

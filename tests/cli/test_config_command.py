@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from tests.cli.support import Site
 
 DEVICES = """\
 devices:
@@ -94,3 +95,55 @@ def test_show_prints_what_holds_with_secrets_masked(
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command, "--help") == 0
     assert "Example:" in capsys.readouterr().out
+
+
+def test_a_mistake_hides_no_other_in_the_same_entry(site: Site) -> None:
+    site.write(
+        "one.yaml",
+        """\
+devices:
+  - id: a
+    kind: weighing
+    site: s
+    colour: red
+    rule_pack: oiml-r76
+    parameters: {class: IX, max: 15 kg, e: 5 g}
+    channels:
+      mass: {unit: kg, timeout: 36x, sigma: 5 L, range: [5 kg, 0 kg]}
+      volume: {unit: kg, type: pile}
+      flow: {unit: L}
+  - {id: a, kind: weighing}
+certificates:
+  - {id: c, device: nope, channel: mass, performed_at: 2026-03-02, laboratory: [x]}
+events:
+  - {device: nope, time: 2026-03-02, kind: repair, by: Lan}
+""",
+    )
+    said = site.do("config", "check", "one.yaml", code=2).err
+    for place in (
+        "one.yaml:5: devices[0].colour", "one.yaml:7: devices[0].parameters.class",
+        "one.yaml:7: devices[0].parameters.d",
+        "one.yaml:9: devices[0].channels.mass.timeout", "one.yaml:9: devices[0].channels.mass.sigma",
+        "one.yaml:9: devices[0].channels.mass.range", "one.yaml:10: devices[0].channels.volume.type",
+        "one.yaml:11: devices[0].channels.flow.unit", "certificates[0].laboratory", "certificates[0].device",
+        "events[0].by", "events[0].device", "is already in one.yaml",
+    ):  # fmt: skip
+        assert place in said, place
+    assert len(said.splitlines()) == 13
+    assert site.do("apply", "one.yaml", code=2).err == said
+
+
+def test_a_misspelt_key_is_not_told_to_be_missing_as_well(site: Site) -> None:
+    site.write(
+        "one.yaml",
+        """\
+devices:
+  - id: a
+    kind: weighing
+    rule_pack: oiml-r76
+    parametres: {class: III, max: 15 kg, e: 5 g, d: 5 g}
+    channels: {mass: {unit: kg}}
+""",
+    )
+    said = site.do("config", "check", "one.yaml", code=2).err
+    assert said == "one.yaml:5: devices[0].parametres: unknown key; did you mean parameters?\n"

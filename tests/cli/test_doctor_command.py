@@ -120,3 +120,13 @@ def test_a_wrong_password_and_an_open_door_are_told_apart(
     assert "does not let us in" in findings(site, "broker", code=1)[0]["what"]
     monkeypatch.setenv("METERGATE_BROKER__PASSWORD", "secret")
     assert {f["grade"] for f in findings(site, "broker") if "lets" in f["what"]} == {"fine"}
+
+
+def test_a_ledger_that_a_full_disk_makes_unreadable_is_not_to_be_restored(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.apply()
+    (site.folder / "var/ledger.sqlite").write_bytes(b"no database" * 1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: type("Usage", (), {"total": 1 << 30, "used": 1, "free": 0}))
+    (said,) = [f for f in findings(site, "ledger", code=1) if f["grade"] == "problem"]
+    assert said["remedy"].startswith("make room")

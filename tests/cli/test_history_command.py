@@ -141,3 +141,13 @@ def test_an_end_before_the_beginning_is_wrong_use(stored: Site) -> None:
     done = stored.do("history", "scale-07", "--from", "2026-05-04", "--to", "2026-05-03", code=2)
     assert done.err == "--from 2026-05-04 is after --to 2026-05-03; exchange them\n"
     assert days(stored, "--from", "2026-05-04", "--to", "2026-05-04") == []
+
+
+def test_a_reading_out_of_range_says_so_though_it_is_unstable_too(site: Site) -> None:
+    site.apply()
+    rows = "2026-05-01T08:00:00Z,scale-07,mass,15.5,kg,false\n2026-05-02T08:00:00Z,scale-07,mass,5,kg,false\n"
+    site.write("r.csv", "time,device,channel,value,unit,stable\n" + rows)
+    site.do("import", "r.csv")
+    assert [r["quality"] for r in site.do("history", "scale-07", "--json").document()] == ["out_of_range", "unstable"]
+    days = site.do("history", "scale-07", "--resolution", "1d", "--json").document()
+    assert [d["quality"] for d in days] == ["out_of_range", "unstable"]

@@ -20,7 +20,7 @@ zs = st.lists(st.floats(-20.0, 20.0), min_size=1, max_size=60)
 
 def parameters(detector: Detector, channels: int, limit: float | None = None) -> list[Any]:
     """Return the textbook parameters, all but a limit that is only read, for so many channels."""
-    chosen = detector.parameters | ({} if limit is None else {detector.limit: limit})
+    chosen = {**detector.parameters, **({} if limit is None else {detector.limit: limit})}
     return [np.full(channels, v) for name, v in chosen.items() if detector.optional or name != detector.limit]
 
 

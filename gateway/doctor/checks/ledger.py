@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ PATIENCE_S = 20.0
 """A large ledger takes longer than a person waits; a copy is checked whole."""
 _STEPS = 100_000
 LONG_LOG = 256 << 20
+ROOM_TO_READ = 1 << 20
+"""Readers too need some room, for the index of the log."""
 
 
 def check(site: Site) -> Iterator[Finding]:
@@ -31,7 +34,10 @@ def check(site: Site) -> Iterator[Finding]:
             yield from _counters(connection)
             yield from _quarantine(connection)
     except Unreadable as error:
-        yield problem(f"{path} cannot be read: {error}", "stop the gateway and `metergate restore` the latest copy")
+        remedy = "stop the gateway and `metergate restore` the latest copy"
+        if shutil.disk_usage(folder).free < ROOM_TO_READ:
+            remedy = "make room on its disk first: without any, no ledger can be read"
+        yield problem(f"{path} cannot be read: {error}", remedy)
         return
     yield from _log(site)
 
