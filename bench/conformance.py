@@ -20,7 +20,7 @@ import numpy as np
 
 from gateway.app import rule_packs
 from gateway.metrology.readings import Reading
-from gateway.pipeline.plan import compile_plan
+from gateway.pipeline.compiling import compile_plan
 from gateway.registry.build import build
 from gateway.registry.texts import parse_registry
 from gateway.runtime.recorded import replay

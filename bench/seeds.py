@@ -19,7 +19,8 @@ from collectors.topics import Router
 from gateway.app import rule_packs
 from gateway.demonstration import BUDGET, judge_outcome
 from gateway.design import design_site, fleet, widen
-from gateway.pipeline.plan import NEVER, compile_plan
+from gateway.pipeline.compiling import compile_plan
+from gateway.pipeline.plan import NEVER
 from gateway.registry.build import build
 from gateway.registry.texts import parse_registry
 from gateway.runtime.recorded import replay

@@ -27,7 +27,8 @@ from gateway.drift.runlength import cusum_arl
 from gateway.drift.self_starting import DETECTOR, advance
 from gateway.metrology.readings import Reading
 from gateway.metrology.rulepacks import catalogue
-from gateway.pipeline.plan import Plan, compile_plan
+from gateway.pipeline.compiling import compile_plan
+from gateway.pipeline.plan import Plan
 from gateway.registry.model import Channel, Decision, Device, Kind, Registry
 from gateway.runtime.recorded import replay
 

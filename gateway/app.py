@@ -112,7 +112,7 @@ def plan_from(ledger: Ledger, settings: Settings, packs: RulePacks) -> Plan:
     """Return the plan of the ledger's registry and designed limits."""
     from gateway.design import widen
     from gateway.ledger.registry import designed
-    from gateway.pipeline.plan import compile_plan
+    from gateway.pipeline.compiling import compile_plan
 
     registry = registry_of(ledger, settings, packs)
     return compile_plan(registry, packs, designed(ledger.connection), widen, settings.site)
@@ -121,7 +121,8 @@ def plan_from(ledger: Ledger, settings: Settings, packs: RulePacks) -> Plan:
 def replay_plan(config: Path | None, paths: Sequence[Path] | None, budget: str | None) -> Plan:
     """Return the plan of registry files, with limits designed for that fleet; without files the ledger's."""
     from gateway.design import design_site, fleet, widen
-    from gateway.pipeline.plan import NEVER, compile_plan
+    from gateway.pipeline.compiling import compile_plan
+    from gateway.pipeline.plan import NEVER
     from gateway.registry.build import build
     from gateway.registry.files import read_registry, registry_files
 
@@ -213,7 +214,7 @@ def apply_specs(
     """Put specs into the registry of an open ledger that holds the `known` ones, as `apply` does with files."""
     from gateway.design import redesign, widen
     from gateway.ledger.registry import designed, designed_for, put, put_designed, put_designed_for
-    from gateway.pipeline.plan import compile_plan
+    from gateway.pipeline.compiling import compile_plan
     from gateway.registry.build import build
     from gateway.registry.canonical import Action, difference, dump, kind_of
 
@@ -263,7 +264,7 @@ def _superseded(
     import json
 
     from gateway.ledger.retention import first_left
-    from gateway.pipeline.plan import changed_from
+    from gateway.pipeline.fingerprints import changed_from
 
     rows = ledger.connection.execute(
         "SELECT c.device, c.channel, c.id, s.fingerprint FROM state s JOIN channel c ON c.id = s.channel"
@@ -291,7 +292,7 @@ def _superseded(
 
 def _gone(ledger: Ledger, plan: Plan) -> dict[tuple[str, str], int]:
     """Return the horizon (ns) of each (device, channel) that this plan judges otherwise from before it."""
-    from gateway.pipeline.plan import changed_from
+    from gateway.pipeline.fingerprints import changed_from
 
     rows = ledger.connection.execute(
         "SELECT c.device, c.channel, s.fingerprint, h.time FROM horizon h"

@@ -14,8 +14,9 @@ from functools import cache
 from gateway.drift import Detector
 from gateway.drift.design import DAYS, MEANS, PARAMETERS, Budget, Knowledge, design_for, detectable
 from gateway.drift.phase1 import widened
+from gateway.pipeline.compiling import Designed, phase_one_points
 from gateway.pipeline.learning import SMALL_OFFSET
-from gateway.pipeline.plan import NEVER, Designed, phase_one_points
+from gateway.pipeline.plan import NEVER
 from gateway.registry.model import Center, Certificate, Channel, DriftSettings, ErrorKind, Registry
 
 __all__ = ["Reach", "checks_per_day", "design_site", "fleet", "knowledge", "reach", "redesign", "widen"]

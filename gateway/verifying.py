@@ -29,8 +29,10 @@ from gateway.metrology.conformity import Conformity
 from gateway.metrology.instants import format_instant
 from gateway.metrology.rulepacks import RulePacks
 from gateway.pipeline.columns import Columns
+from gateway.pipeline.compiling import compile_plan
+from gateway.pipeline.fingerprints import changed_from
 from gateway.pipeline.judge import Judgement, judge
-from gateway.pipeline.plan import NEVER, Plan, changed_from, compile_plan
+from gateway.pipeline.plan import NEVER, Plan
 from gateway.pipeline.records import Context, context_of, flag_names, verdict_lines
 from gateway.pipeline.state import States, fresh
 from gateway.pipeline.state import load as load_states

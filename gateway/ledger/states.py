@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway.pipeline.columns import Ints
+from gateway.pipeline.fingerprints import changed_from
 from gateway.pipeline.intake import SEEN, Seen, fresh_seen
-from gateway.pipeline.plan import NEVER, Plan, changed_from
+from gateway.pipeline.plan import NEVER, Plan
 from gateway.pipeline.state import States, dump, fresh, load
 
 __all__ = [

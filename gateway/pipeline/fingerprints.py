@@ -6,24 +6,18 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
 from gateway.metrology.limits import Limits
+from gateway.pipeline.plan import NEVER, Epoch
 from gateway.registry.model import Channel, Device, Kind
 
-if TYPE_CHECKING:
-    from gateway.pipeline.plan import Epoch
-
-__all__ = ["NEVER", "KeyOf", "changed_from", "fingerprints"]
+__all__ = ["KeyOf", "changed_from", "fingerprints"]
 
 KeyOf = Callable[[Limits], str]
 
 Row = tuple[Device, Channel]
 Timeline = Sequence[tuple[int, str]]
 """(from when in ns, hash of what holds), in time order."""
-
-NEVER = -(2**63)
-"""From the beginning on."""
 
 
 def fingerprints(rows: Sequence[Row], epochs: Sequence[Sequence[Epoch]], key_of: KeyOf) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +12,8 @@ from gateway.metrology.decimals import exact_difference
 from gateway.metrology.registers import amounts, over_the_top, scaled
 from gateway.metrology.units import UnitError, convert_float
 from gateway.pipeline.columns import Columns, Floats, Ints
+from gateway.pipeline.plan import Plan
 from gateway.registry.model import ChannelType, Event, EventKind
-
-if TYPE_CHECKING:
-    from gateway.pipeline.plan import Plan
 
 __all__ = ["exchanges", "register_amounts", "went_back"]
 

@@ -24,7 +24,8 @@ from gateway.ledger.store import Ledger
 from gateway.metrology.instants import format_instant, parse_rfc3339
 from gateway.metrology.readings import Reading
 from gateway.metrology.registers import increments
-from gateway.pipeline.plan import Plan, compile_plan
+from gateway.pipeline.compiling import compile_plan
+from gateway.pipeline.plan import Plan
 from gateway.registry.build import build
 from gateway.registry.files import read_registry
 from gateway.runtime.ingest import Batch, Ingest

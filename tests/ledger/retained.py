@@ -16,7 +16,8 @@ from gateway.history.rolling import catch_up
 from gateway.ledger.store import Ledger
 from gateway.metrology.instants import parse_rfc3339
 from gateway.metrology.readings import Reading
-from gateway.pipeline.plan import Plan, compile_plan
+from gateway.pipeline.compiling import compile_plan
+from gateway.pipeline.plan import Plan
 from gateway.registry.build import build
 from gateway.registry.canonical import difference, dump
 from gateway.registry.files import read_registry

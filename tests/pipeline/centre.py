@@ -11,7 +11,8 @@ import numpy as np
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading
 from gateway.metrology.rulepacks import catalogue
-from gateway.pipeline.plan import Plan, compile_plan
+from gateway.pipeline.compiling import compile_plan
+from gateway.pipeline.plan import Plan
 from gateway.registry.model import (
     Center,
     Certificate,

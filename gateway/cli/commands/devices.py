@@ -48,7 +48,7 @@ def _centre(config: Path | None) -> _Centre:
     from gateway.ledger.alarms import open_alarms
     from gateway.ledger.registry import designed
     from gateway.ledger.states import standing
-    from gateway.pipeline.plan import compile_plan
+    from gateway.pipeline.compiling import compile_plan
     from gateway.settings import config_folder
 
     settings = settings_of(config)
