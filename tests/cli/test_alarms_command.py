@@ -118,6 +118,14 @@ def test_wrong_use_is_exit_two(drifting: Site, arguments: tuple[str, ...]) -> No
     assert refused.out == ""
 
 
+@pytest.mark.parametrize("what", ["ack", "shelve", "clear"])
+def test_a_blank_reason_is_none(drifting: Site, what: str) -> None:
+    name = only(drifting, "drift")["alarm"]
+    said = drifting.do("alarms", what, name, "--reason", " ", code=2).err
+    assert said.endswith(f"say why; see `metergate alarms {what} --help`\n")
+    assert only(drifting, "drift")["state"] == "raised"
+
+
 def test_a_length_of_time_is_needed_to_shelve(drifting: Site) -> None:
     name = only(drifting, "drift")["alarm"]
     assert "--for" in drifting.do("alarms", "shelve", name, "--for", "soon", "--reason", "x", code=2).err

@@ -168,3 +168,15 @@ def test_a_defect_of_ours_is_told_in_one_line(site: Site, monkeypatch: pytest.Mo
     said = site.do("import", "a.csv", code=2).err
     assert said.startswith("metergate itself failed: KeyError: ")
     assert len(said.splitlines()) == 1
+
+
+def test_an_endless_payload_is_too_large_and_read_no_further() -> None:
+    code, out, _ = run("decode", "--json", "/dev/zero")
+    assert code == 1
+    assert json.loads(out)["refused"][0]["reason"] == "too_large"
+
+
+def test_the_folder_of_a_file_to_write_is_made(site: Site) -> None:
+    site.apply()
+    site.do("history", "scale-07", "--format", "csv", "--out", "2026/may/scale-07.csv")
+    assert (site.folder / "2026/may/scale-07.csv").read_text(encoding="utf-8").startswith("time,device")

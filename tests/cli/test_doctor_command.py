@@ -130,3 +130,9 @@ def test_a_ledger_that_a_full_disk_makes_unreadable_is_not_to_be_restored(
     monkeypatch.setattr("shutil.disk_usage", lambda _path: type("Usage", (), {"total": 1 << 30, "used": 1, "free": 0}))
     (said,) = [f for f in findings(site, "ledger", code=1) if f["grade"] == "problem"]
     assert said["remedy"].startswith("make room")
+
+
+def test_a_ledger_that_cannot_be_reached_is_not_to_be_restored(site: Site) -> None:
+    (site.folder / "var/ledger.sqlite").mkdir(parents=True)
+    (said,) = [f for f in findings(site, "ledger", code=1) if f["grade"] == "problem"]
+    assert said["remedy"] == "check the folder, its owner and the disk"

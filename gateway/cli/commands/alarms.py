@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
     from gateway.alarms.life import Alarm, Happening
 
-Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept with the alarm.")]
+
+def _said(reason: str) -> str:
+    if not reason.strip():
+        raise typer.BadParameter("say why")
+    return reason
+
+
+Reason = Annotated[str, typer.Option("--reason", "-r", callback=_said, help="Why; kept with the alarm.")]
 AlarmId = Annotated[str, typer.Argument(help="Alarm id, as `alarms list` shows it.")]
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collectors.decoders import Address, Decoded, Profile
     from gateway.metrology.readings import Reading, Refusal
 
+ENDLESS = 64 << 20
+"""No payload is longer; of a device such as /dev/zero no more is read."""
 EPILOG = "Example: metergate decode --topic metergate/reading/van-giang/scale-07/mass payload.json"
 
 
@@ -53,8 +55,9 @@ def decode(
 
 def _payload(file: Path | None) -> bytes:
     if file is None or str(file) == "-":
-        return sys.stdin.buffer.read()
-    return file.read_bytes()
+        return sys.stdin.buffer.read(ENDLESS)
+    with file.open("rb") as source:
+        return source.read(ENDLESS)
 
 
 def _profiles(wanted: str | None) -> dict[str, Profile]:

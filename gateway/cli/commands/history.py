@@ -52,6 +52,8 @@ def history(
         raise WrongUse(f"--format {form} is not known", remedy="use table, csv, ndjson or parquet")
     if form == "parquet" and out is None:
         raise WrongUse("parquet cannot be printed", remedy="give --out FILE")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
     if where not in {"ledger", "influx"}:
         raise WrongUse(f"--store {where} is not known", remedy="use ledger or influx")
     with open_history(config, device, channel, where) as (store, zone):

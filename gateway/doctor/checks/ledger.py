@@ -16,6 +16,8 @@ PATIENCE_S = 20.0
 """A large ledger takes longer than a person waits; a copy is checked whole."""
 _STEPS = 100_000
 LONG_LOG = 256 << 20
+DAMAGED = ("malformed", "not a database")
+"""What SQLite says of a file that is wrong itself; anything else may be the way to it."""
 ROOM_TO_READ = 1 << 20
 """Readers too need some room, for the index of the log."""
 
@@ -34,9 +36,11 @@ def check(site: Site) -> Iterator[Finding]:
             yield from _counters(connection)
             yield from _quarantine(connection)
     except Unreadable as error:
-        remedy = "stop the gateway and `metergate restore` the latest copy"
+        remedy = "check the folder, its owner and the disk"
         if shutil.disk_usage(folder).free < ROOM_TO_READ:
             remedy = "make room on its disk first: without any, no ledger can be read"
+        elif any(word in str(error) for word in DAMAGED):
+            remedy = "stop the gateway and `metergate restore` the latest copy"
         yield problem(f"{path} cannot be read: {error}", remedy)
         return
     yield from _log(site)
