@@ -57,8 +57,8 @@ _JUDGED = np.dtype(
         ("offset", np.int8),  # learned centre disagrees with the certificate, |En| > 1
         ("zero_time", np.int64),
         ("zero", np.float64),  # indication at the last zero check
-        ("zeros_n", np.int64),  # zero checks of a chapter, all exactly 0; -1: not all
-        ("zeros_chapter", np.int64),
+        ("zeros_n", np.int32),  # zero checks of a chapter, all exactly 0; -1: not all
+        ("zeros_chapter", np.int32),
         ("major", np.int8),  # the last check asked for `major`
         ("checks", np.int64),
         ("check_time", np.int64),
@@ -97,10 +97,16 @@ def chapter_fields() -> tuple[str, ...]:
 
 @cache
 def state_dtype() -> np.dtype[Any]:
-    """Return the layout of a channel's state: what was judged, conditions, charts."""
-    parts = (_JUDGED, INFLUENCE, DEPENDENCE, CONDITION_DTYPE, chart_dtype((*detectors(), TREND)))
+    """Return the layout of a channel's state: what was judged, conditions, charts, the optional ones last."""
+    usual = [d for d in detectors() if not d.optional]
+    parts = (_JUDGED, INFLUENCE, DEPENDENCE, CONDITION_DTYPE, chart_dtype((*usual, TREND)), _optional_dtype())
     fields: list[Any] = [(name, part[name]) for part in parts for name in part.names or ()]
     return np.dtype(fields)
+
+
+@cache
+def _optional_dtype() -> np.dtype[Any]:
+    return chart_dtype([d for d in detectors() if d.optional])
 
 
 def fresh(n: int) -> States:
@@ -115,17 +121,24 @@ def fresh(n: int) -> States:
 
 
 def dump(states: States) -> list[bytes]:
-    """Return each state as bytes, a version byte first."""
+    """Return each state as bytes, a version byte first; optional charts that have not begun are left out."""
     width = states.dtype.itemsize
     flat = np.ascontiguousarray(states).tobytes()
     head = bytes([STATE_VERSION])
-    return [head + flat[i : i + width] for i in range(0, len(flat), width)]
+    usual = width - _optional_dtype().itemsize
+    begun = np.frombuffer(flat, np.uint8).reshape(len(states), width)[:, usual:].any(axis=1)
+    if not begun.any():
+        return [head + flat[i : i + usual] for i in range(0, len(flat), width)]
+    ends = np.where(begun, width, usual).tolist()
+    return [head + flat[i : i + end] for i, end in zip(range(0, len(flat), width), ends, strict=True)]
 
 
 def load(blobs: list[bytes]) -> States:
     """Return the states that `dump` wrote. Raises ValueError for another version or a damaged one."""
     dtype = state_dtype()
+    width = dtype.itemsize
+    sizes = {width + 1, width + 1 - _optional_dtype().itemsize}
     for blob in blobs:
-        if len(blob) != dtype.itemsize + 1 or blob[0] != STATE_VERSION:
+        if len(blob) not in sizes or blob[0] != STATE_VERSION:
             raise ValueError("a channel state of another version; judge the channel again from its readings")
-    return np.frombuffer(b"".join(b[1:] for b in blobs), dtype).copy()
+    return np.frombuffer(b"".join(b[1:].ljust(width, b"\0") for b in blobs), dtype).copy()

@@ -143,6 +143,15 @@ def test_what_is_found_is_not_learned() -> None:
     assert told["n"][-1] < 25
 
 
+def test_a_small_step_that_is_not_found_soon_is_learned_and_never_found() -> None:
+    noise = np.tile([1.0, -1.0, 0.4, -0.4], 60)
+    told = chart(noise + 0.8 * (np.arange(240) >= 8))
+    known = np.maximum.accumulate(np.cumsum(noise[8:] + 0.8 - 0.5))
+    assert known[60] > 5.0, "a chart with the true centre finds it"
+    assert max(told["upper"].max(), told["lower"].max()) < 5.0
+    assert told["mean"][-1] == pytest.approx(0.8, abs=0.05)
+
+
 def test_the_chart_ends_when_enough_is_learned_but_not_while_it_signals() -> None:
     rng = np.random.default_rng(11)
     quiet = chart(rng.normal(0.0, 1.0, 150), h=50.0, endless=False)
