@@ -75,6 +75,20 @@ def test_boards_use_the_provisioned_source_and_variables_they_have(file: Path) -
     assert {link["url"].removeprefix("/d/") for link in board["links"]} == {read(f)["uid"] for f in DASHBOARDS}
 
 
+@pytest.mark.parametrize("file", DASHBOARDS, ids=lambda f: f.stem)
+def test_a_count_of_nothing_is_nought_and_a_series_without_a_field_has_a_name(file: Path) -> None:
+    """Grafana names a series by `_field`, which grouping takes away; a count over no rows has no row."""
+    for panel in read(file)["panels"]:
+        defaults = panel["fieldConfig"]["defaults"]
+        if panel["type"] == "stat":
+            assert defaults["noValue"] == "0"
+        grouped = any(
+            "group(" in t["query"] and "_field" not in t["query"].split("group(")[-1] for t in panel["targets"]
+        )
+        if panel["type"] == "timeseries" and grouped:
+            assert defaults["displayName"]
+
+
 def test_no_token_is_in_the_files() -> None:
     (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/metergate.yaml").read_text())["datasources"]
     assert source["secureJsonData"] == {"token": "$__file{/run/influx-query-token}"}
