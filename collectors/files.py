@@ -37,7 +37,7 @@ from collectors.decoders.strictjson import Members, NotFinite, NumberText, Unrea
 from gateway.errors import Mistake, Mistakes, WrongUse
 from gateway.metrology.readings import EVIDENCE, Reading, Refusal, Why
 
-__all__ = ["Recording", "read", "read_line"]
+__all__ = ["Keep", "Recording", "read", "read_line"]
 
 _CHUNK = 4000
 _FORMS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
@@ -52,6 +52,10 @@ _NUMBER_BYTES = b"0123456789+-.eE"
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
+Keep = Callable[[list[Reading]], None]
+"""Takes some readings over."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """What a file holds, in its order; `record` of readings and refusals is the line, counted from 1.
@@ -64,9 +68,13 @@ class Recording:
     mistakes: list[Mistake] = field(default_factory=list)
 
 
-def read(path: Path, form: str = "auto", *, keep_going: bool = False, source: int = 0) -> Recording:
+def read(
+    path: Path, form: str = "auto", *, keep_going: bool = False, source: int = 0, keep: Keep | None = None
+) -> Recording:
     """Return the readings of a file; `form` is csv, ndjson, or auto (by its name); `source` is put into each of them.
 
+    With `keep` they are given to it some thousand at a time, in their order, before it is known whether all of the file
+    can be read, and are not returned.
     Mistakes names every unreadable row by file and line, or with `keep_going` only a header that cannot be used.
     WrongUse when the file cannot be opened or its form is unknown.
     """
@@ -78,7 +86,7 @@ def read(path: Path, form: str = "auto", *, keep_going: bool = False, source: in
             raise WrongUse(
                 f"cannot tell the form of {path}", remedy="name it .csv, .ndjson or .parquet, or say the format"
             )
-    into = _Rows(file=str(path), source=source)
+    into = _Rows(file=str(path), source=source, keep=keep)
     try:
         if form == "csv":
             with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
@@ -92,6 +100,7 @@ def read(path: Path, form: str = "auto", *, keep_going: bool = False, source: in
             raise WrongUse(f"recorded readings cannot be {form}", remedy="give csv, ndjson or parquet")
     except OSError as error:
         raise WrongUse(f"cannot read {path}: {error.strerror}", remedy="check the path and its permissions") from None
+    into.hand_over(0)
     into.mistakes.sort(key=lambda mistake: mistake.line or 0)
     into.unreadable.sort(key=lambda refusal: refusal.record or 0)
     if into.mistakes and not keep_going:
@@ -115,6 +124,13 @@ class _Rows:
     readings: list[Reading] = field(default_factory=list)
     unreadable: list[Refusal] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
+    keep: Keep | None = None
+
+    def hand_over(self, above: int = _CHUNK - 1) -> None:
+        """Give readings to who keeps them, if there are more than so many."""
+        if self.keep is not None and len(self.readings) > above:
+            self.keep(self.readings)
+            self.readings = []
 
     def add(self, members: Members, line: int, raw: bytes) -> None:
         """Add the reading of one row, or why there is none."""
@@ -150,6 +166,8 @@ def _read_ndjson(lines: BinaryIO, into: _Rows) -> None:
         reading = quick_line(line, _ADDRESS, into.source, number)
         if reading is not None:
             into.readings.append(reading)
+            if not number % _CHUNK:
+                into.hand_over()
             continue
         raw = line.rstrip(b"\r\n")
         try:
@@ -186,9 +204,10 @@ def _take(names: Sequence[str], rows: list[list[str]], lines: list[int], into: _
     readings = _columns(names, rows, lines, into.source) if set(map(len, rows)) == {len(names)} else None
     if readings is not None:
         into.readings += readings
-        return
-    for row, line in zip(rows, lines, strict=True):
-        _add_row(names, row, line, into)
+    else:
+        for row, line in zip(rows, lines, strict=True):
+            _add_row(names, row, line, into)
+    into.hand_over()
 
 
 def _add_row(names: Sequence[str], row: list[str], line: int, into: _Rows) -> None:

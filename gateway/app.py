@@ -344,23 +344,26 @@ def import_files(
 
     `watch` is given each piece of work and how much it is, and is told of what is done of it.
     """
+    from collectors.files import read
     from gateway.history.rolling import catch_up
     from gateway.runtime.clock import now_ns
     from gateway.runtime.importing import import_recordings
+    from gateway.runtime.spool import Spool
 
     started = time.perf_counter()
-    recordings = []
-    for file in files:
-        with watch(f"reading {file.name}", None):
-            recordings.append(read_recording(file, form, keep_going=keep_going))
-    total = sum(len(r) + len(u) for r, u in recordings)
-    if registry:
-        apply(config, registry, dry_run=False, now=now_ns())
-    with _ingest_alone(config, now_ns()) as ingest:
-        with watch(f"importing {total} readings", total) as advance:
-            said = import_recordings(ingest, recordings, [str(f) for f in files], now_ns(), advance)
-        with watch("rolling up", None):
-            catch_up(ingest.ledger, now_ns())
+    unreadable: list[Refusal] = []
+    with Spool(settings_of(config).data_dir) as spool:
+        for i, file in enumerate(files):
+            with watch(f"reading {file.name}", None):
+                unreadable += read(file, form, keep_going=keep_going, source=i, keep=spool.add).unreadable
+        total = spool.size + len(unreadable)
+        if registry:
+            apply(config, registry, dry_run=False, now=now_ns())
+        with _ingest_alone(config, now_ns()) as ingest:
+            with watch(f"importing {total} readings", total) as advance:
+                said = import_recordings(ingest, spool, unreadable, [str(f) for f in files], now_ns(), advance)
+            with watch("rolling up", None):
+                catch_up(ingest.ledger, now_ns())
     elapsed = time.perf_counter() - started
     return {**said, "elapsed_s": round(elapsed, 3), "readings_per_s": round(total / elapsed)}
 

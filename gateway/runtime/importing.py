@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import msgspec
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from gateway.ledger.readings import first_marked
 from gateway.metrology.instants import format_instant
@@ -12,6 +12,7 @@ from gateway.metrology.readings import Reading, Refusal
 from gateway.runtime.filed import late_of
 from gateway.runtime.ingest import Batch, Done, Ingest
 from gateway.runtime.recorded import devices_of, raised
+from gateway.runtime.spool import Spool
 
 __all__ = ["import_recordings"]
 
@@ -20,54 +21,56 @@ SLICE = 20_000
 
 def import_recordings(
     ingest: Ingest,
-    recordings: Sequence[tuple[list[Reading], list[Refusal]]],
+    spool: Spool,
+    unreadable: Sequence[Refusal],
     names: Sequence[str],
     at: int,
     advance: Callable[[int], None],
 ) -> dict[str, object]:
-    """Sort all readings of all files by time, ingest them, and return the sums (CONTRACTS §5 summary).
+    """Ingest the readings of all files by time, and return the sums (CONTRACTS §5 summary).
 
-    A file is never "late" against itself: what stands out of order in it is counted, not flagged.
+    `source` of readings and of what is `unreadable` is the file's place in `names`. A file is never "late" against
+    itself: what stands out of order in it is counted, not flagged.
     """
-    readings = [
-        r if i == 0 else msgspec.structs.replace(r, source=i) for i, (some, _) in enumerate(recordings) for r in some
-    ]
-    order = sorted(range(len(readings)), key=lambda i: readings[i].time)
-    total = Done()
-    unreadable = [(i, u) for i, (_, some) in enumerate(recordings) for u in some]
+    total, alarms, late = Done(), Counter[str](), 0
+    earliest: dict[tuple[str, str], int] = {}
     if unreadable:
         total = total.plus(_refuse(ingest, unreadable, names, at))
-    for start in range(0, len(order), SLICE):
-        part = [readings[i] for i in order[start : start + SLICE]]
-        done = ingest.process(_batch(part, names, at))
-        total = total.plus(done)
-        advance(len(part))
+    for readings in spool.by_time():
+        for start in range(0, len(readings), SLICE):
+            part = readings[start : start + SLICE]
+            done = ingest.process(_batch(part, names, at))
+            alarms.update(raised(done.happenings))
+            if spool.in_order:  # else it takes all places together to tell
+                late += late_of(done.places)
+                done = replace(done, places=())
+            total = total.plus(replace(done, happenings=[]))
+            for r in part:  # by time: the first of a channel is its earliest
+                earliest.setdefault((r.device, r.channel), r.time)
+            advance(len(part))
     return {
         "readings": {
             "received": total.received,
             "stored": total.stored,
             "duplicate": total.duplicate,
             "quarantined": total.quarantined,
-            "late": late_of(total.places),
+            "late": late + late_of(total.places),
         },
         "quarantine": dict(sorted(total.reasons.items())),
         "checks": total.checks,
-        "alarms": raised(total.happenings),
-        "devices": devices_of(ingest.plan, ingest.states, _first_signals(ingest, readings)),
+        "alarms": dict(sorted(alarms.items())),
+        "devices": devices_of(ingest.plan, ingest.states, _first_signals(ingest, earliest)),
     }
 
 
-def _first_signals(ingest: Ingest, given: Sequence[Reading]) -> dict[tuple[str, str], str]:
-    """Return, per (device, chart), when the chart first signalled since the first of these readings of its channel."""
-    plan, earliest = ingest.plan, dict[int, int]()
-    for r in given:
-        channel = plan.index.get((r.device, r.channel))
-        if channel is not None:
-            earliest[channel] = min(r.time, earliest.get(channel, r.time))
+def _first_signals(ingest: Ingest, earliest: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], str]:
+    """Return, per (device, chart), when the chart first signalled since the `earliest` reading of its channel (ns)."""
+    plan = ingest.plan
     charts = {f"{d.name}_signal": d.name for d in plan.charts}
     found: dict[tuple[str, str], int] = {}
-    for channel, time in earliest.items():
-        if not ingest.states["checks"][channel]:
+    for named, time in earliest.items():
+        channel = plan.index.get(named)
+        if channel is None or not ingest.states["checks"][channel]:
             continue
         device = plan.facts[channel].device
         for name, moment in first_marked(ingest.ledger.connection, int(ingest.ids[channel]), time, charts).items():
@@ -81,10 +84,10 @@ def _batch(part: Sequence[Reading], names: Sequence[str], at: int) -> Batch:
     return Batch(readings=part, received_at=[at] * len(names), topic=topics, recorded=True)
 
 
-def _refuse(ingest: Ingest, unreadable: Sequence[tuple[int, Refusal]], names: Sequence[str], at: int) -> Done:
+def _refuse(ingest: Ingest, unreadable: Sequence[Refusal], names: Sequence[str], at: int) -> Done:
     return ingest.process(
         Batch(
-            refused=[msgspec.structs.replace(u, source=i) for i, u in unreadable],
+            refused=unreadable,
             received_at=[at] * len(names),
             topic=[f"file:{name}" for name in names],
             recorded=True,

@@ -55,6 +55,16 @@ def test_an_unreadable_row_keeps_everything_out_unless_told_to_go_on(site: Site)
     assert [(e["payload"].strip(), e["state"]) for e in inbox] == [("x", "open")]
 
 
+def test_a_damaged_row_at_the_end_of_a_large_file_keeps_it_out_whole(site: Site) -> None:
+    site.apply()
+    rows = [f"{1_700_000_000 + i},scale-07,mass,5.001,kg,,,{i},b1" for i in range(110_000)]
+    name = site.recording("r.csv", [*rows, "1800000000,scale-07,mass,heavy,kg,,,1,b1"])
+    before = site.files("var").keys()
+    assert f"{name}:110002:" in site.do("import", name, code=2).err
+    assert site.files("var").keys() == before
+    assert site.do("history", "scale-07", "--json").document() == []
+
+
 def test_a_readable_but_refused_row_is_quarantined_and_fine(site: Site) -> None:
     site.apply()
     rows = [

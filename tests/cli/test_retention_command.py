@@ -47,6 +47,16 @@ def test_a_run_deletes_the_chapter_that_is_over_and_history_says_so(site: Site) 
     assert raw(site, "--resolution", "auto").lines()[0]["n"] == 1
 
 
+def test_what_has_to_wait_for_influxdb_says_for_what_and_what_to_do(site: Site) -> None:
+    centre(site)
+    file = site.folder / "config/gateway.yaml"
+    site.write("config/gateway.yaml", f"{file.read_text()}influx: {{url: http://127.0.0.1:9, token: t}}\n")
+    said = site.do("retention", "run")
+    assert said.out.startswith("0 readings")
+    assert "InfluxDB" in said.err
+    assert "`metergate run` catches up" in said.err
+
+
 def test_verify_begins_at_the_horizon_and_says_so(site: Site) -> None:
     centre(site)
     site.do("retention", "run")

@@ -53,7 +53,9 @@ def run(dry_run: DryRun = False, compact: Compact = False, config: ConfigOption 
         return
     write(f"{done.readings} readings with {done.verdicts} verdicts and {done.rollups} hourly roll-ups deleted")
     if keeper.waiting is not None:
-        note(f"not all that is due: {keeper.waiting}")
+        note(
+            f"not all that is due: {keeper.waiting}; `metergate run` catches up, `metergate doctor` says how far it is"
+        )
 
 
 def _delete(config: Path | None, settings: Settings, keeper: Keeper, *, compact: bool) -> Deletion:
