@@ -157,6 +157,7 @@ def _turns(plan: Plan, change: Change, columns: Columns, judgement: Judgement, c
 _CHARTED = ("cusum_upper", "cusum_lower", "ewma_statistic")
 
 
+@np.errstate(invalid="ignore")
 def _way(upper: Any, lower: Any, ewma: Any) -> Any:
     """Return which way checks go: up if above 0. By CUSUM, which an end of the shift only wears off; at 0 by EWMA."""
     return np.where(upper != lower, upper - lower, ewma)

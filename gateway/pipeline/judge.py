@@ -94,7 +94,7 @@ def verdict_dtype() -> np.dtype[Any]:
     return np.dtype(fields)
 
 
-@np.errstate(over="ignore")
+@np.errstate(over="ignore", invalid="ignore")
 def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) -> Judgement:
     """Judge sorted readings of known channels.
 
