@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
@@ -86,3 +87,9 @@ def test_a_trend_of_any_size_has_a_forecast_or_none(tmp_path: Path, size: float)
         for i in range(20)
     ]  # fmt: skip
     assert replay_files(tmp_path, REGISTRY, rows).summary["checks"] == 20
+
+
+def test_a_number_that_vanishes_in_the_channels_unit_is_0_as_it_is_kept(tmp_path: Path) -> None:
+    row = {"time": 1_770_000_000, "device": "g1", "channel": "volume", "value": -5e-324, "unit": "L", "reference": 1}
+    (found,) = replay_files(tmp_path, REGISTRY, [row]).verdicts
+    assert math.copysign(1.0, found["indication"]) == 1.0
