@@ -89,7 +89,7 @@ class Sums:
         swept = []
         for i, m in enumerate(self.mean):
             varied = table[i][i] > COLLINEAR * self.xx[PAIRS.index((i, i))]
-            if varied and self.xx[PAIRS.index((i, i))] > n * (STEADY * m) ** 2:
+            if varied and self.xx[PAIRS.index((i, i))] > n * _square(STEADY * m):
                 _sweep(table, i)
                 swept.append(i)
         fit = Sums(
@@ -101,9 +101,14 @@ class Sums:
 
     def _steady(self, n: int, i: int, j: int) -> float:
         """Return what stands in S⁻¹ for a condition without a slope: so much that a departure is far at once."""
-        square = (STEADY * self.mean[i]) ** 2
+        square = _square(STEADY * self.mean[i])
         steady = i == j and square > 0.0 and self.xx[PAIRS.index((i, i))] <= n * square
         return FARTHEST / square if steady else 0.0
+
+
+def _square(number: float) -> float:
+    """Return number², infinite beyond the floats: a power of Python's would raise."""
+    return number * number
 
 
 def _sweep(table: list[list[float]], k: int) -> None:

@@ -174,4 +174,7 @@ def _exactly_at_most(indication: float, reference: float, guard: float, mpe: flo
     size = abs(Fraction(exact(indication)) - Fraction(exact(reference)))
     if relative:
         size = 100 * size / abs(Fraction(exact(reference)))
-    return float(size + Fraction(f"{guard:.15g}")) <= mpe
+    try:
+        return float(size + Fraction(f"{guard:.15g}")) <= mpe
+    except OverflowError:
+        return False

@@ -166,7 +166,10 @@ class Limits:
 
 
 def _scaled(number: Fraction, times: Sequence[Floats], per: Sequence[Floats], n: int) -> Floats:
-    """Return number · Π times / Π per of each element, on shortest decimals, rounded once; NaN over zero."""
+    """Return number · Π times / Π per of each element, on shortest decimals, rounded once.
+
+    NaN over zero, and beyond the floats.
+    """
     if not times and not per:
         return np.full(n, float(number))
     out = np.empty(n)
@@ -185,4 +188,7 @@ def _product(number: Fraction, times: Sequence[float], per: Sequence[float]) -> 
         number *= Fraction(exact(value))
     for value in per:
         number /= Fraction(exact(value))
-    return float(number)
+    try:
+        return float(number)
+    except OverflowError:
+        return float("nan")

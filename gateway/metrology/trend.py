@@ -81,7 +81,10 @@ class Line:
     def g(self) -> float:
         """Return Fieller's g = (t·s_b/b)²: below 1 the slope is significant and crossings are finite."""
         slope = self.slope
-        return math.inf if slope == 0.0 else (self.t * self.slope_u / slope) ** 2
+        if slope == 0.0:
+            return math.inf
+        share = self.t * self.slope_u / slope
+        return share * share  # not a power, which raises beyond the floats
 
     def interval(self) -> tuple[float, float]:
         """Return the 95 % interval of the slope."""
@@ -97,8 +100,11 @@ class Line:
             return None
         b, rise, square = self.slope, level - self.y_mean, self.t**2 * self.variance * self.widening
         leading = b * b * (1.0 - self.g)
+        if not leading > 0.0:  # a slope whose square is below the floats
+            return None
         share = square * ((1.0 if single else 0.0) + 1.0 / self.n)
-        root = math.sqrt(max((b * rise) ** 2 - leading * (rise * rise - share), 0.0))
+        climb = b * rise
+        root = math.sqrt(max(climb * climb - leading * (rise * rise - share), 0.0))
         low, high = sorted(((b * rise - root) / leading, (b * rise + root) / leading))
         return Crossing(at=self.x_mean + rise / b, low=self.x_mean + low, high=self.x_mean + high)
 

@@ -162,6 +162,7 @@ def _ways(verdicts: Any) -> Any:
     return _way(*(verdicts[name] for name in _CHARTED), *early)
 
 
+@np.errstate(invalid="ignore")
 def _way(upper: Any, lower: Any, ewma: Any, early_upper: Any = 0.0, early_lower: Any = 0.0) -> Any:
     """Return which way checks go: up if above 0. By CUSUM, which an end of the shift only wears off; at 0 by EWMA.
 

@@ -286,7 +286,8 @@ def _convert(plan: Plan, columns: Columns, row: int, given: str) -> bool:
     for name in ("value", "reference", "reference_u", "value_start", "reference_start", *(["x"] if own_axis else [])):
         column = getattr(columns, name)
         if not np.isnan(column[row]):
-            column[row] = convert_float(float(column[row]), given, wanted, difference=name == "reference_u")
+            converted = convert_float(float(column[row]), given, wanted, difference=name == "reference_u")
+            column[row] = converted + 0.0  # no -0.0: SQLite keeps none
             if not np.isfinite(column[row]):
                 return False
     return True

@@ -107,7 +107,7 @@ def verdict_dtype(*, optional: bool = False) -> np.dtype[Any]:
     return np.dtype(fields)
 
 
-@np.errstate(over="ignore")
+@np.errstate(over="ignore", invalid="ignore")
 def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) -> Judgement:
     """Judge sorted readings of known channels.
 
