@@ -123,7 +123,8 @@ def make_pieces(rows: Rows, starts: npt.NDArray[np.int64]) -> Pieces:
     made["qualities"] = np.bitwise_or.reduceat(1 << rows.quality, first)
     made["min"] = np.minimum.reduceat(rows.value, first)
     made["max"] = np.maximum.reduceat(rows.value, first)
-    made["sum"] = np.add.reduceat(rows.value, first)
+    with np.errstate(over="ignore"):  # sums beyond the floats are infinite
+        made["sum"] = np.add.reduceat(rows.value, first)
     made["margin"] = np.fmin.reduceat(rows.margin, first)
     for name in ("time", "seq", "boot"):
         column = getattr(rows, name)

@@ -30,6 +30,7 @@ __all__ = [
     "as_document",
     "fresh_seen",
     "receive",
+    "refusal_of",
     "settle",
     "without_repeats",
 ]
@@ -134,7 +135,7 @@ def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None,
         problem = _problem(plan, columns, i, readings[i], latest, horizon)
         if problem is not None:
             keep[i] = False
-            refused.append(_refusal(readings[i], *problem, recorded=at is None))
+            refused.append(refusal_of(readings[i], *problem, recorded=at is None))
     order = columns.sorted_rows()
     order = order if keep.all() else order[keep[order]]
     columns = columns.take(order)
@@ -207,7 +208,8 @@ def _unknown(plan: Plan, r: Reading) -> tuple[Why, str]:
     return Why.UNKNOWN_CHANNEL, f"{r.device} has no channel {r.channel}; it has {known}"
 
 
-def _refusal(r: Reading, reason: Why, detail: str, *, recorded: bool) -> Refusal:
+def refusal_of(r: Reading, reason: Why, detail: str, *, recorded: bool) -> Refusal:
+    """Return why a reading is refused; with itself as a line where it is `recorded`."""
     return Refusal(
         reason=reason,
         detail=detail,
@@ -429,7 +431,7 @@ def _compare(
 def _conflict(intake: Intake, i: int) -> Refusal:
     r = intake.readings[i]
     detail = f"boot {r.boot}, seq {r.seq} was received before with other content"
-    return _refusal(r, Why.SEQUENCE_CONFLICT, detail, recorded=intake.recorded)
+    return refusal_of(r, Why.SEQUENCE_CONFLICT, detail, recorded=intake.recorded)
 
 
 def _lateness(new: Columns, arrival: Ints, seen: Seen, lateness_ns: int | None) -> tuple[Bools, Bools]:

@@ -12,6 +12,7 @@ from gateway.metrology.readings import Reading, Refusal
 from gateway.runtime.filed import late_of
 from gateway.runtime.ingest import Batch, Done, Ingest
 from gateway.runtime.recorded import devices_of, raised
+from gateway.runtime.sparing import process
 from gateway.runtime.spool import Spool
 
 __all__ = ["import_recordings"]
@@ -39,7 +40,7 @@ def import_recordings(
     for readings in spool.by_time():
         for start in range(0, len(readings), SLICE):
             part = readings[start : start + SLICE]
-            done = ingest.process(_batch(part, names, at))
+            done = process(ingest, _batch(part, names, at))
             alarms.update(raised(done.happenings))
             if spool.in_order:  # else it takes all places together to tell
                 late += late_of(done.places)

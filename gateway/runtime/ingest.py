@@ -184,7 +184,14 @@ class Ingest:
         self.alarms = alarm_rows.open_alarms(self.ledger.connection)
 
     def process(self, batch: Batch) -> Done:
-        """Judge and commit one batch; return what became of it."""
+        """Judge and commit one batch; return what became of it. What raises has changed nothing."""
+        try:
+            return self._process(batch)
+        except BaseException:
+            self._contexts[:] = 0  # ids given in a transaction that was undone
+            raise
+
+    def _process(self, batch: Batch) -> Done:
         plan = self.plan
         intake = receive(plan, self.seen, batch.readings, None if batch.recorded else batch.at, self.horizon)
         with self.ledger.transaction() as connection:

@@ -9,6 +9,7 @@ from collectors import Message
 from collectors.files import read_line
 from gateway.ledger import quarantine
 from gateway.runtime.ingest import Batch, Done, Ingest
+from gateway.runtime.sparing import process
 
 __all__ = ["release_approved"]
 
@@ -28,7 +29,8 @@ def release_approved(ingest: Ingest, decode: Callable[[Message, int], Any], at: 
         else:
             decoded = decode(Message(topic=topic, payload=entry.payload, received_at=entry.received_at), 0)
             readings, refused = decoded.readings, decoded.refused
-        done = ingest.process(
+        done = process(
+            ingest,
             Batch(
                 readings=readings,
                 refused=refused,
@@ -38,7 +40,7 @@ def release_approved(ingest: Ingest, decode: Callable[[Message, int], Any], at: 
                 at=at,
                 entry=entry.id,
                 recorded=recorded,
-            )
+            ),
         )
         total = done if total is None else total.plus(done)
     return total

@@ -22,6 +22,7 @@ from gateway.ledger.store import Checkpoints, Ledger
 from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.plan import Plan
 from gateway.runtime.ingest import Batch, Done, Ingest
+from gateway.runtime.sparing import process
 
 __all__ = ["STALLED_S", "Announce", "Decode", "Decoded", "Service", "slices"]
 
@@ -270,7 +271,7 @@ class Service:
                     payload=payload,
                     at=at,
                 )
-                done = ingest.process(batch)
+                done = process(ingest, batch)
                 self.totals.add(done)
                 self.announce(ingest, done)
         self.fresh = not total or at - newest < FRESH_NS
