@@ -9,15 +9,15 @@ A batch that is never acknowledged is delivered again by a source that can (MQTT
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
+
+import msgspec
 
 __all__ = ["Message", "Source"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One message as it arrived. `received_at` is integer nanoseconds; `token` belongs to the source."""
 
     topic: str

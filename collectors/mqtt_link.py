@@ -23,6 +23,7 @@ from collectors.mqtt_troubles import Trouble
 __all__ = ["Link", "LinkOwner"]
 
 _CLOSE_S = 1.0
+_GATHER_S = 0.005
 _SUBSCRIBE_ID, _STATUS_ID, _UNSUBSCRIBE_ID = 1, 2, 3
 _TOPICS_REMEMBERED = 100_000
 
@@ -222,6 +223,13 @@ class Link(asyncio.Protocol):
         self._heard_at = self._loop.time()
         self._pinged_at = None
         self._take_in(data)
+        if self._is_ready and not self._is_paused and not self._is_over and self._transport is not None:
+            self._transport.pause_reading()
+            self._timers["gather"] = self._loop.call_later(_GATHER_S, self._gather)
+
+    def _gather(self) -> None:
+        if not self._is_paused and not self._is_over and self._transport is not None:
+            self._transport.resume_reading()
 
     def _take_in(self, data: bytes) -> None:
         if self._rest:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
-from collectors.decoders import Address, Decoded, Decoder, Profile, find
+from collectors import Message
+from collectors.decoders import Address, Decoded, Decoder, DecodeTogether, Profile, find
 from collectors.decoders.records import is_id, refuse
 from collectors.decoders.strictjson import UnreadableError, shorten
-from gateway.metrology.readings import Why
+from gateway.metrology.readings import Reading, Why
 
 __all__ = [
     "READINGS", "Route", "Router", "Template", "TopicMapping", "filter_matches", "is_filter", "is_topic",
@@ -24,6 +25,8 @@ READINGS = "metergate/reading"
 
 _MAX_TOPIC_BYTES = 65535
 _REMEMBERED = 100_000
+TOGETHER = 64
+"""So many messages at most are read at once: one that must be read alone makes so many be."""
 _PLACES = ("site", "device", "channel")
 _PLACE = re.compile(r"\{([^{}/]*)\}")
 
@@ -130,11 +133,12 @@ class TopicMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """How messages of one topic are read."""
+    """How messages of one topic are read; `together`: how many at once, where the decoder can."""
 
     address: Address
     profile: Profile
     decoder: Decoder
+    together: DecodeTogether | None = None
 
 
 class Router:
@@ -172,6 +176,28 @@ class Router:
             return Decoded(refused=[refuse(error, Address(), source=source)])
         decoded = route.decoder.decode(payload, route.address, source, route.profile, received_at)
         return _counted_by_device(decoded) if route.profile.seq_per_device else decoded
+
+    def decode_batch(self, messages: Sequence[Message]) -> Iterator[Decoded]:
+        """Yield what messages say, in their order, one or more of them at a time; `source` is a message's place."""
+        for start in range(0, len(messages), TOGETHER):
+            part = messages[start : start + TOGETHER]
+            readings = self._together(part, start)
+            if readings is not None:
+                yield Decoded(readings=readings)
+                continue
+            for i, m in enumerate(part, start):
+                yield self.decode(m.topic, m.payload, i, m.received_at)
+
+    def _together(self, messages: Sequence[Message], start: int) -> list[Reading] | None:
+        """Return one reading for each message where one decoder can read all of them at once."""
+        routes = [self._known.get(m.topic) for m in messages]
+        first = routes[0]
+        if not isinstance(first, Route) or first.together is None:
+            return None
+        together = first.together
+        if not all(isinstance(r, Route) and r.together is together for r in routes):
+            return None
+        return together([m.payload for m in messages], [r.address for r in routes], start)  # type: ignore[union-attr]
 
     def _find(self, topic: str) -> Route:
         if not is_topic(topic):
@@ -211,4 +237,5 @@ def _route(address: Address, name: str, profile: Profile | None) -> Route:
     decoder = find(profile.decoder) if profile else None
     if profile is None or decoder is None:
         raise UnreadableError(Why.UNKNOWN_PROFILE, f'there is no profile "{shorten(name)}"')
-    return Route(address=address, profile=profile, decoder=decoder)
+    together = None if profile.seq_per_device else getattr(decoder, "decode_together", None)
+    return Route(address=address, profile=profile, decoder=decoder, together=together)

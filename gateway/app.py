@@ -446,6 +446,6 @@ def _release_alone(config: Path | None) -> None:
     router = make_router(config, settings_of(config))
     try:
         with _ingest_alone(config, now_ns()) as ingest:
-            release_approved(ingest, lambda m, i: router.decode(m.topic, m.payload, i, m.received_at), now_ns())
+            release_approved(ingest, router.decode_batch, now_ns())
     except Refused:
         return  # a gateway runs: it does this within a second

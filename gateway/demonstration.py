@@ -32,7 +32,7 @@ from gateway.registry.specs import Specs
 from gateway.registry.texts import parse_registry
 from gateway.runtime.ingest import Done, Ingest
 from gateway.runtime.publisher import Publisher, PublisherSettings
-from gateway.runtime.service import Decoded, Service
+from gateway.runtime.service import Service
 from gateway.settings import DriftBudget, Settings
 
 __all__ = ["Demo", "DemoView", "Finding", "Outcome", "frames", "judge_outcome"]
@@ -159,7 +159,7 @@ class Demo:
             service = Service(
                 ledger=lambda: Ledger.open(self.folder),
                 source=source,
-                decode=lambda m, i: _decode(router, m.topic, m.payload, i, m.received_at),
+                decode=router.decode_batch,
                 replan=lambda ledger: plan_from(ledger, settings, packs),
                 announce=self._announce,
                 clock=self._clock,
@@ -252,11 +252,6 @@ class Demo:
             },
             alarms=dict(sorted(kinds.items())),
         )
-
-
-def _decode(router: Router, topic: str, payload: bytes, source: int, received_at: int) -> Decoded:
-    found = router.decode(topic, payload, source, received_at)
-    return Decoded(readings=found.readings, refused=found.refused)
 
 
 async def _first(ready: Callable[[], Coroutine[None, None, None]], running: asyncio.Task[None]) -> None:

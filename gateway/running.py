@@ -21,7 +21,7 @@ from gateway.runtime.forwarding import forwarding
 from gateway.runtime.publisher import Publisher, PublisherSettings
 from gateway.runtime.retention import Housekeeping, Keeper, policy_of
 from gateway.runtime.rollup import rolling
-from gateway.runtime.service import Decoded, Service
+from gateway.runtime.service import Service
 from gateway.runtime.watching import watching
 from gateway.settings import Settings
 
@@ -49,15 +49,10 @@ async def run_gateway(config: Path | None) -> None:
         async with Publisher(_publisher_settings(mqtt)) as publisher, forwarding(settings, now_ns):
             announcer = Announcer(settings.site, publisher.publish)
             source = MqttSource(mqtt, router.filters, now_ns, on_event=partial(_on_event, announcer))
-
-            def decode(message: object, index: int) -> Decoded:
-                found = router.decode(message.topic, message.payload, index, message.received_at)  # type: ignore[attr-defined]
-                return Decoded(readings=found.readings, refused=found.refused)
-
             service = Service(
                 ledger=lambda: Ledger.open(settings.data_dir),
                 source=source,
-                decode=decode,
+                decode=router.decode_batch,
                 replan=lambda ledger: plan_from(ledger, settings, packs),
                 announce=announcer,
                 flush=announcer.flush,

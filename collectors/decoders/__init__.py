@@ -2,6 +2,7 @@
 
 A decoder is a module with `NAME`, `EXAMPLES` and `decode`. It is pure, never raises whatever the bytes are, and never
 returns half a reading: what it cannot read is a `Refusal` with one of the closed reasons, alone when it came in a pack.
+It may have `decode_together` as well, which reads many messages at once where that is quicker and says the same.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import msgspec
 from gateway.metrology.readings import Reading, Refusal
 
 __all__ = [
-    "NOWHERE", "Address", "Decoded", "Decoder", "Example", "Found", "Profile", "Quantity", "TimeField", "every", "find",
+    "NOWHERE", "Address", "DecodeTogether", "Decoded", "Decoder", "Example", "Found", "Profile", "Quantity",
+    "TimeField", "every", "find",
 ]  # fmt: skip
 
 
@@ -127,6 +129,17 @@ class Decoder(Protocol):
         self, payload: bytes, address: Address, source: int, profile: Profile | None, received_at: int
     ) -> Decoded:
         """Read one payload. `source` is the message's index in its batch, `received_at` its receipt in ns."""
+        ...
+
+
+class DecodeTogether(Protocol):
+    """What a decoder may have beside `decode`."""
+
+    def __call__(self, payloads: Sequence[bytes], addresses: Sequence[Address], first: int) -> list[Reading] | None:
+        """Return the one reading of each payload as `decode` does, without a profile, `source` counted from `first`.
+
+        None where that is not certain of every one of them.
+        """
         ...
 
 

@@ -9,12 +9,12 @@ Records are read by msgspec where that is exact, and field by field, with reason
 from __future__ import annotations
 
 from collectors.decoders import Address, Decoded, Example, Found, Profile, senml
-from collectors.decoders.quick import quick_readings
+from collectors.decoders.quick import quick_objects, quick_readings
 from collectors.decoders.records import MAX_RECORDS, ON_MQTT, read_record, refuse
 from collectors.decoders.strictjson import UnreadableError, Value, elements, parse
 from gateway.metrology.readings import Reading, Refusal
 
-__all__ = ["EXAMPLES", "NAME", "decode"]
+__all__ = ["EXAMPLES", "NAME", "decode", "decode_together"]
 
 NAME = "canonical"
 
@@ -53,6 +53,9 @@ def _slow(pack: list[tuple[Value, bytes]], address: Address, source: int) -> Dec
         except UnreadableError as error:
             refused.append(refuse(error, address, source=source, record=record, raw=raw))
     return Decoded(readings=readings, refused=refused)
+
+
+decode_together = quick_objects
 
 
 _SCALE = Address(site="van-giang", device="scale-07", channel="mass")

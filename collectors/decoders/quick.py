@@ -26,12 +26,14 @@ from collectors.decoders.strictjson import MAX_BYTES, UnreadableError
 from gateway.metrology.instants import MILLISECOND_NS
 from gateway.metrology.readings import Reading
 
-__all__ = ["quick_line", "quick_readings"]
+__all__ = ["quick_line", "quick_objects", "quick_readings"]
 
 _MAX_BOOT = 10**39
 _MAX_MS = 9 * 10**12
 _MS_DIGITS = 13
 _NS_DIGITS = 6
+_HEAD = 24
+"""A point in so many first bytes is a fraction of the time, where that is written first."""
 
 _Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 _Sequence = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
@@ -103,7 +105,7 @@ def quick_readings(payload: bytes, address: Address, source: int, only: int | No
     if is_pack and only is not None:
         return None
     try:
-        records = _records(payload, is_pack=is_pack)
+        records = _records(payload, is_pack=is_pack, has_fractions=b"." in payload[:_HEAD])
         if not 0 < len(records) <= MAX_RECORDS:
             return None
         readings = []
@@ -118,8 +120,39 @@ def quick_readings(payload: bytes, address: Address, source: int, only: int | No
     return readings if payload.count(b'"') == quotes else None
 
 
-def _records(payload: bytes, *, is_pack: bool) -> Sequence[_OnMqtt]:
-    """Return the records of a payload; their times as numbers or text, or where one has a fraction as it is written."""
+def quick_objects(payloads: Sequence[bytes], addresses: Sequence[Address], first: int) -> list[Reading] | None:
+    """Return the readings of payloads that are one object each, if all can be proven right together, else None.
+
+    They are read as one array. Each begins and ends with a brace outside any text (an even number of quotes, no
+    escapes), and what was read has no inner braces; so each payload holds an object at least, and where there are as
+    many objects as payloads, exactly its own.
+    """
+    joined = b",".join(payloads)
+    if b"\\" in joined or b"null" in joined or max(map(len, payloads)) > MAX_BYTES:
+        return None
+    if any(p[:1] != b"{" or p[-1:] != b"}" or p.count(b'"') & 1 for p in payloads):
+        return None
+    try:
+        records = _records(b"[%b]" % joined, is_pack=True, has_fractions=b"." in payloads[0][:_HEAD])
+        if len(records) != len(payloads):
+            return None
+        fields = [astuple(record) for record in records]
+        readings = [
+            _reading(f, _time(f[0]), address, source, None)
+            for source, (f, address) in enumerate(zip(fields, addresses, strict=True), start=first)
+        ]
+    except _NOT_PROVEN:
+        return None
+    return readings if joined.count(b'"') == _write(records).count(b'"') else None
+
+
+def _records(payload: bytes, *, is_pack: bool, has_fractions: bool = False) -> Sequence[_OnMqtt]:
+    """Return the records of a payload; their times as numbers or text, or where one has a fraction as it is written.
+
+    `has_fractions` is a guess at the latter, which saves a vain try.
+    """
+    if has_fractions:
+        return _PACK_BY_TEXT.decode(payload) if is_pack else [_ONE_BY_TEXT.decode(payload)]
     try:
         return _PACK.decode(payload) if is_pack else [_ONE.decode(payload)]
     except msgspec.ValidationError:

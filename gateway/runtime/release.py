@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from collectors import Message
@@ -14,7 +14,7 @@ from gateway.runtime.sparing import process
 __all__ = ["release_approved"]
 
 
-def release_approved(ingest: Ingest, decode: Callable[[Message, int], Any], at: int) -> Done | None:
+def release_approved(ingest: Ingest, decode: Callable[[Sequence[Message]], Iterable[Any]], at: int) -> Done | None:
     """Run every approved entry again, each in its own transaction; None if there was none.
 
     An entry that goes through is released; one that is refused again stays open with the new reason.
@@ -27,7 +27,7 @@ def release_approved(ingest: Ingest, decode: Callable[[Message, int], Any], at: 
         if recorded:
             readings, refused = read_line(entry.payload)
         else:
-            decoded = decode(Message(topic=topic, payload=entry.payload, received_at=entry.received_at), 0)
+            (decoded,) = decode([Message(topic=topic, payload=entry.payload, received_at=entry.received_at)])
             readings, refused = decoded.readings, decoded.refused
         done = process(
             ingest,

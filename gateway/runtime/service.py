@@ -11,7 +11,7 @@ import ctypes
 import gc
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,16 +49,22 @@ STALLED_S = 10.0
 """Work on the ledger that takes longer is taken for stuck: a disk that answers no more raises no error."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoded:
-    """What decoders made of one message."""
+class Decoded(Protocol):
+    """What decoders made of one message or more."""
 
-    readings: Sequence[Reading]
-    refused: Sequence[Refusal]
+    @property
+    def readings(self) -> Sequence[Reading]:
+        """The readings, `source` being the place of their message."""
+        ...
+
+    @property
+    def refused(self) -> Sequence[Refusal]:
+        """What could not be read."""
+        ...
 
 
-Decode = Callable[[Message, int], Decoded]
-"""(message, its index in the batch) -> readings and refusals; never raises."""
+Decode = Callable[[Sequence[Message]], Iterable[Decoded]]
+"""Messages of a batch -> what they say, in their order, some at a time; never raises."""
 
 
 class OnLedger(Protocol):
@@ -281,13 +287,12 @@ class Service:
         """Yield what is in the messages, as soon as it is enough to be committed, so that little is held at once."""
         readings: list[Reading] = []
         refused: list[Refusal] = []
-        for i, message in enumerate(messages):
-            found = self.decode(message, i)
-            readings += found.readings
-            refused += found.refused
-            if len(readings) >= SLICE_READINGS and i + 1 < len(messages):
+        for found in self.decode(messages):
+            if len(readings) >= SLICE_READINGS:
                 yield readings, refused
                 readings, refused = [], []
+            readings += found.readings
+            refused += found.refused
         yield readings, refused
 
     async def _tick(self, on_ledger: OnLedger) -> None:

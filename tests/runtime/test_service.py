@@ -22,7 +22,7 @@ from gateway.api.health import readiness
 from gateway.ledger.store import Ledger
 from gateway.runtime import watching
 from gateway.runtime.ingest import Batch, Done, Ingest
-from gateway.runtime.service import Decoded, Service
+from gateway.runtime.service import Service
 from tests.pipeline.centre import DAY, LATENESS, certificate, check, plan_of, scale
 
 PLAN = plan_of([scale("a")], [certificate("a")])
@@ -37,11 +37,6 @@ def message(number: int, *, device: str = "a") -> Message:
     return Message(topic=f"metergate/reading/s/{device}/mass", payload=json.dumps(payload).encode(), received_at=NOW)
 
 
-def decode(m: Message, index: int) -> Decoded:
-    found = ROUTER.decode(m.topic, m.payload, index, m.received_at)
-    return Decoded(readings=found.readings, refused=found.refused)
-
-
 class Place:
     """A folder whose disk can be full, a source, and the service between them."""
 
@@ -53,7 +48,7 @@ class Place:
         self.announced: list[Done] = []
         self.stored_when_acknowledged: list[int] = []
         self.service = Service(
-            ledger=self._open, source=self.source, decode=decode, replan=lambda _ledger: PLAN,
+            ledger=self._open, source=self.source, decode=ROUTER.decode_batch, replan=lambda _ledger: PLAN,
             announce=self._announce, clock=lambda: NOW, lateness_ns=LATENESS,
         )  # fmt: skip
 

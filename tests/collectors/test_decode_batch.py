@@ -1,0 +1,103 @@
+"""Messages read together say what they say alone, whatever stands beside them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors import Message
+from collectors.decoders import Decoded
+from collectors.profiles import read_profiles
+from collectors.topics import TOGETHER, Router
+
+SUITE = Path(__file__).resolve().parents[3] / "shared/inputs/json-test-suite/parsing_y_n.json"
+GOOD = [
+    b'{"ts":1772409600000,"value":10.01,"unit":"kg"}',
+    b'{"ts":1772409600000.125,"value":10.01,"unit":"kg","reference":10,"reference_u":0.0004,"seq":7,"boot":"b"}',
+    b'{"unit":"kg","value":1e3,"ts":"2026-03-02T00:00:00+07:00"}',
+    b'{"ts":1772409600000,"value":1,"unit":"kg","phase":"},{"}',
+    '{"ts":1772409600000,"value":1,"unit":"kg","boot":"đo"}'.encode(),
+]
+HARD = [
+    b'{"ts":1,"value":1,"unit":"kg"},{"ts":2,"value":2,"unit":"kg"}',
+    b'{"ts":1,"value":1,"unit":"}',
+    b'{","value":1,"unit":"kg","ts":1}',
+    b'{"ts":[{}',
+    b'{}],"value":1,"unit":"kg"}',
+    b'{"ts":1,"ts":2,"value":1,"unit":"kg"}',
+    b'{"ts":1,"value":1,"unit":"kg","device":null}',
+    b'{"ts":1,"value":1,"unit":"k\\u0067"}',
+    b'[{"ts":1,"value":1,"unit":"kg"},{"ts":2,"value":2,"unit":"kg"}]',
+    b'{"ts":1,"value":1,"unit":"kg"',
+    b'"unit":"kg"}',
+    b'{"ts":1,"value":"1","unit":"kg"}',
+    b'{"ts":1,"value":1,"unit":"kg","device":"other"}',
+    b'{"ts":1,"value":1,"unit":"kg"} ',
+    b'{"ts":1,"value":1,"unit":"kg","\xff":1}',
+    b"{}",
+    b"",
+    b"}",
+    b"{",
+]
+TOPICS = [f"metergate/reading/s/d{n}/mass" for n in range(3)] + ["metergate/reading/other/d/mass", "no/such/topic"]
+
+
+def router() -> Router:
+    return Router([], read_profiles(()), site="s")
+
+
+def alone(messages: Sequence[Message]) -> Decoded:
+    fresh = router()
+    said = [fresh.decode(m.topic, m.payload, i, m.received_at) for i, m in enumerate(messages)]
+    return Decoded(readings=[r for d in said for r in d.readings], refused=[r for d in said for r in d.refused])
+
+
+def together(messages: Sequence[Message], known: bool = True) -> Decoded:
+    fresh = router()
+    if known:
+        for topic in TOPICS:
+            fresh.decode(topic, b"", 0, 0)
+    said = list(fresh.decode_batch(messages))
+    return Decoded(readings=[r for d in said for r in d.readings], refused=[r for d in said for r in d.refused])
+
+
+def messages_of(payloads: Sequence[bytes], topics: Sequence[str] = TOPICS[:1]) -> list[Message]:
+    return [Message(topic=topics[i % len(topics)], payload=p, received_at=9) for i, p in enumerate(payloads)]
+
+
+payloads = st.lists(st.one_of(st.sampled_from(GOOD), st.sampled_from(GOOD), st.sampled_from(HARD)), max_size=150)
+
+
+@given(payloads, st.lists(st.sampled_from(TOPICS), min_size=1, max_size=4), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_a_batch_says_what_its_messages_say_alone(sent: list[bytes], topics: list[str], known: bool) -> None:
+    messages = messages_of(sent, topics)
+    assert together(messages, known) == alone(messages)
+
+
+@given(st.lists(st.sampled_from(HARD), min_size=2, max_size=6), st.sampled_from(GOOD))
+@settings(max_examples=500, deadline=None)
+def test_nothing_put_between_messages_moves_a_reading_to_another_device(hard: list[bytes], good: bytes) -> None:
+    messages = messages_of([hard[0], good, *hard[1:]], TOPICS[:3])
+    assert together(messages) == alone(messages)
+
+
+def test_good_messages_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = router()
+    fresh.decode(TOPICS[0], b"", 0, 0)
+    monkeypatch.delattr(Router, "decode")  # reading one by one would fail
+    messages = messages_of(GOOD * (2 * TOGETHER // len(GOOD)))
+    assert sum(len(d.readings) for d in fresh.decode_batch(messages)) == len(messages)
+
+
+@pytest.mark.skipif(not SUITE.is_file(), reason=f"{SUITE} is not there")
+def test_torture_cases_beside_good_messages_change_nothing() -> None:
+    for name, coded in json.loads(SUITE.read_text())["files"].items():
+        messages = messages_of([GOOD[0], base64.b64decode(coded), GOOD[1]], TOPICS[:3])
+        assert together(messages) == alone(messages), name
