@@ -260,7 +260,10 @@ class Link(asyncio.Protocol):
             while end - at >= 2 and not self._is_over and (len(messages) < room or not self._is_ready):
                 size, body = data[at + 1], at + 2
                 if size & 0x80:
-                    size, body = packets.varint(data, at + 1)
+                    if end - at > 2 and not data[body] & 0x80:  # the usual length, without a call
+                        size, body = size & 0x7F | data[body] << 7, at + 3
+                    else:
+                        size, body = packets.varint(data, at + 1)
                     if body < 0:
                         break
                 stop = body + size
@@ -288,10 +291,12 @@ class Link(asyncio.Protocol):
         if head & 0x06:
             if head & 0x06 != 0x02:
                 raise packets.Malformed("a message at a QoS that was not asked for")
-            token = (self, int.from_bytes(data[at : at + 2], "big"))
+            if at + 2 > stop:
+                raise packets.Malformed("a PUBLISH that ends early")
+            token = (self, data[at] << 8 | data[at + 1])
             at += 2
         if self.version == 5:
-            size, at = packets.varint(data, at)
+            size, at = (0, at + 1) if data[at : at + 1] == b"\0" else packets.varint(data, at)
             if at < 0:
                 raise packets.Malformed("a PUBLISH that ends early")
             at += size

@@ -6,6 +6,7 @@ A packet is a head byte (kind and flags), the remaining length as a varint, and 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ __all__ = [
 CONNACK, PUBLISH, PUBACK, SUBACK, UNSUBACK, PINGRESP, DISCONNECT = 0x20, 0x30, 0x40, 0x90, 0xB0, 0xD0, 0xE0
 PINGREQ = b"\xc0\x00"
 GOODBYE = b"\xe0\x00"
+_PUBACK = 0x40020000
+"""Head byte, length 2, and the packet id."""
 FAILURE = 0x80
 """Reason codes from here on are failures."""
 
@@ -130,7 +133,7 @@ def publish(version: int, topic: str, payload: bytes, *, packet_id: int | None, 
 
 def pubacks(packet_ids: Sequence[int]) -> bytes:
     """Return the PUBACKs of these messages, in this order."""
-    return b"".join([b"\x40\x02" + i.to_bytes(2, "big") for i in packet_ids])
+    return struct.pack(f">{len(packet_ids)}L", *[_PUBACK | i for i in packet_ids])
 
 
 def _packet(head: int, body: bytes) -> bytes:

@@ -30,7 +30,7 @@ __all__ = ["run_gateway"]
 log = logging.getLogger("metergate")
 
 STOP_S = 4.0
-SWITCH_S = 0.0005
+SWITCH_S = 0.001
 """The loop must not wait 5 ms for the interpreter each time the ledger's thread computes."""
 LAST_RESORT_S = 4.7
 

@@ -37,6 +37,9 @@ FEW_MESSAGES = 100
 M_ARENA_MAX = -8
 TICK_S = 1.0
 TELL_S = 0.1
+TELL_BUSY_S = 0.3
+BUSY_READINGS = 100
+"""From so many readings in a batch on, what devices are told costs others time."""
 TELL_BEHIND_S = 0.5
 WATCH_S = 0.25
 CHECKPOINT_S = 0.5
@@ -130,6 +133,7 @@ class Service:
     trouble: str | None = None
     fresh: bool = False
     behind: bool = False
+    busy: bool = False
     _version: int | None = None
     _marks: tuple[int, int, int] = (0, 0, 0)
     _at: Callable[[], float] = lambda: 0.0
@@ -220,14 +224,14 @@ class Service:
             if messages is None:
                 return
             if not messages:
-                self.fresh, self.behind = True, False
+                self.fresh, self.behind, self.busy = True, False, False
                 continue
             readings = await self._durably(on_ledger, partial(self._commit, messages), stop)
             if readings is None:
                 return
             await self.source.acknowledge(messages)
             self.totals.messages += len(messages)
-            self.behind = readings > SLICE_READINGS // 2
+            self.behind, self.busy = readings > SLICE_READINGS // 2, readings > BUSY_READINGS
             limit = max(1, min(2 * limit, SLICE_READINGS, SLICE_READINGS * len(messages) // max(readings, 1)))
 
     async def _durably(self, on_ledger: OnLedger, work: Callable[[], T], stop: asyncio.Event) -> T | None:
@@ -303,7 +307,7 @@ class Service:
     async def _tell(self, on_ledger: OnLedger) -> None:
         """Let the announcer say a little at a time: no reading waits long for what is said about others."""
         while True:
-            await asyncio.sleep(TELL_BEHIND_S if self.behind else TELL_S)
+            await asyncio.sleep(TELL_BEHIND_S if self.behind else TELL_BUSY_S if self.busy else TELL_S)
             await on_ledger(lambda: self.flush(self._at_work))
 
     def let_time_pass(self) -> None:
