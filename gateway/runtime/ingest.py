@@ -15,25 +15,24 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-import gateway
 from gateway.alarms.conditions import RULES, AlarmKind, Severity, Transition
 from gateway.alarms.life import Happening
 from gateway.ledger import alarms as alarm_rows
 from gateway.ledger import quarantine, readings, retention, states
 from gateway.ledger.store import Ledger
-from gateway.metrology.readings import Quality, Reading, Refusal
+from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.columns import Columns, Ints, boot_code, runs
 from gateway.pipeline.common import excursion_of, settle_common
 from gateway.pipeline.groups import group_start, reopens_group
 from gateway.pipeline.happenings import happen, reconcile
 from gateway.pipeline.intake import Settled, receive, settle, without_repeats
-from gateway.pipeline.judge import Judgement, judge, verdict_dtype
+from gateway.pipeline.judge import Judgement, judge
 from gateway.pipeline.plan import NEVER, Plan
-from gateway.pipeline.records import Context, context_of, verdict_lines
 from gateway.pipeline.state import dump, fresh, load
 from gateway.pipeline.watch import Change, silent_since
 from gateway.runtime.counting import DeviceCounts
 from gateway.runtime.filed import Places
+from gateway.runtime.writing import Writer
 
 __all__ = ["Batch", "Done", "Ingest"]
 
@@ -113,10 +112,6 @@ class _Late:
     since: int
 
 
-SOME_AMENDMENTS = 500
-"""So many superseding verdicts are written at once."""
-
-
 class Ingest:
     """The ledger with a plan: knows where every channel stands."""
 
@@ -131,15 +126,11 @@ class Ingest:
         self.plan = plan
         with self.ledger.transaction() as connection:
             standing = states.standing(connection, plan)
-            self._layouts = [
-                readings.layout_id(connection, verdict_dtype(optional=some))
-                for some in (False, True)[: plan.optional + 1]
-            ]
+            self._writer = Writer(connection, plan, standing.ids)
             self.alarms = alarm_rows.open_alarms(connection)
             self.horizon = retention.horizons(connection, standing.ids)
         self.ids, self.seen, self.states = standing.ids, standing.seen, standing.states
         self._since_checkpoint = np.full(len(plan), CHECKPOINT_READINGS, np.int64)
-        self._contexts = np.zeros(len(plan.epochs), np.int64)
         self._standards = {boot_code(name): name for name in plan.devices}
         self._standards |= {boot_code(f.standard): f.standard for f in plan.facts if f.standard is not None}
         self.stale = standing.stale
@@ -188,7 +179,7 @@ class Ingest:
         try:
             return self._process(batch)
         except BaseException:
-            self._contexts[:] = 0  # ids given in a transaction that was undone
+            self._writer.forget()
             raise
 
     def _process(self, batch: Batch) -> Done:
@@ -298,7 +289,7 @@ class Ingest:
             part = new if plain.all() else new.take(plain)
             channels, _, _ = runs(part.channel)
             judgement = judge(plan, self.states.take(channels), part)
-            self._write(connection, part, judgement, received[plain], settled.late[plain].astype(np.int64))
+            self._writer.write(connection, part, judgement, received[plain], settled.late[plain].astype(np.int64))
             happenings += happen(plan, judgement.changes, part, judgement, standing)
             after.put(np.searchsorted(touched, channels), judgement.states)
             checks += len(judgement.verdicts)
@@ -316,7 +307,7 @@ class Ingest:
             aside = new.take(settled.beyond)
             channels, _, _ = runs(aside.channel)
             alone = judge(plan, fresh(len(channels)), aside, alone=True)
-            self._write(connection, aside, alone, received[settled.beyond], np.full(len(aside), readings.BEYOND))
+            self._writer.write(connection, aside, alone, received[settled.beyond], np.full(len(aside), readings.BEYOND))
             checks += len(alone.verdicts)
         happenings += reconcile(
             plan, _with_conditions(touched, after), standing, amended=False, past=alarm_rows.Past(connection),
@@ -364,66 +355,6 @@ class Ingest:
         again = (new.time <= self.states["time"][new.channel]) | reopens_group(self.plan, self.states, new)
         return again & ~settled.beyond
 
-    def _context(self, connection: sqlite3.Connection, channel: int, epoch: int) -> int:
-        layout = self._layouts[int(self.plan.extra[channel])]
-        document = context_of(self.plan, channel, epoch, gateway.__version__, layout)
-        return states.context_ids(connection, [msgspec.json.encode(document).decode()])[0]
-
-    def _packed(
-        self, connection: sqlite3.Connection, columns: Columns, judgement: Judgement
-    ) -> tuple[Sequence[int | None], Sequence[bytes | memoryview | None]]:
-        """Return context and packed verdict per reading (None: no check).
-
-        Those of channels without optional charts end before the columns of these, so that their bytes hang on no other
-        channel.
-        """
-        view = memoryview(judgement.verdicts.tobytes())
-        width = judgement.verdicts.dtype.itemsize
-        epochs = judgement.verdicts["epoch"]
-        distinct, first, _ = runs(epochs)
-        for i in first[self._contexts[distinct] == 0].tolist():
-            channel, epoch = int(columns.channel[judgement.check_row[i]]), int(epochs[i])
-            self._contexts[epoch] = self._context(connection, channel, epoch)
-        numbers = self._contexts[epochs].tolist()
-        if self.plan.optional:
-            narrow = verdict_dtype().itemsize
-            sizes = np.where(self.plan.extra[columns.channel[judgement.check_row]], width, narrow).tolist()
-            cut = [view[start : start + size] for start, size in zip(range(0, len(view), width), sizes, strict=True)]
-        else:
-            cut = [view[start : start + width] for start in range(0, len(view), width)]
-        if len(cut) == len(columns):
-            return numbers, cut
-        context: list[int | None] = [None] * len(columns)
-        packed: list[bytes | memoryview | None] = [None] * len(columns)
-        for row, number, verdict in zip(judgement.check_row.tolist(), numbers, cut, strict=True):
-            context[row], packed[row] = number, verdict
-        return context, packed
-
-    def _write(
-        self,
-        connection: sqlite3.Connection,
-        columns: Columns,
-        judgement: Judgement,
-        received_at: Ints,
-        late: Ints,
-    ) -> None:
-        context, packed = self._packed(connection, columns, judgement)
-        quality = np.zeros(len(columns), np.int8)
-        quality[columns.clock] = Quality.CLOCK
-        quality[late > 0] = Quality.LATE
-        quality[columns.stable == 0] = Quality.UNSTABLE
-        quality[judgement.out_of_range] = Quality.OUT_OF_RANGE
-        readings.add_readings(
-            connection,
-            columns,
-            self.ids[columns.channel],
-            received_at,
-            late,
-            quality,
-            context,
-            packed,
-        )
-
     def _amend(
         self,
         connection: sqlite3.Connection,
@@ -445,8 +376,8 @@ class Ingest:
         columns = joined.take(order)
         judgement = judge(self.plan, state, columns)
         place = np.argsort(order, kind="stable")
-        self._write_part(connection, columns, judgement, place[len(old.columns) :], come.late, come.received_at)
-        self._supersede(connection, columns, judgement, old, place[: len(old.columns)], at)
+        self._writer.write_part(connection, columns, judgement, place[len(old.columns) :], come.late, come.received_at)
+        self._writer.supersede(connection, columns, judgement, old, place[: len(old.columns)], at, self.progress)
         facts = self.plan.facts[channel]
         seen = alarm_rows.recorded(connection, facts.device, facts.channel)
         happenings = happen(self.plan, judgement.changes, columns, judgement, standing, seen)
@@ -455,66 +386,6 @@ class Ingest:
             columns=columns, judgement=judgement,
         )  # fmt: skip
         return judgement.states[0], happenings, int((~np.isnan(new.reference)).sum())
-
-    def _write_part(
-        self,
-        connection: sqlite3.Connection,
-        columns: Columns,
-        judgement: Judgement,
-        rows: Ints,
-        late: npt.NDArray[np.bool_],
-        received_at: Ints,
-    ) -> None:
-        """Write only the new readings of a stretch judged again."""
-        chosen = np.zeros(len(columns), np.bool_)
-        chosen[rows] = True
-        checks = chosen[judgement.check_row]
-        new_row = np.cumsum(chosen) - 1
-        was_late = np.zeros(len(columns), np.int64)
-        was_late[rows] = late
-        at = np.zeros(len(columns), np.int64)
-        at[rows] = received_at
-        part = replace(
-            judgement,
-            verdicts=judgement.verdicts.compress(checks),
-            check_row=new_row[judgement.check_row[checks]],
-            out_of_range=judgement.out_of_range[chosen],
-        )
-        self._write(connection, columns.take(chosen), part, at[chosen], was_late[chosen])
-
-    def _supersede(
-        self,
-        connection: sqlite3.Connection,
-        columns: Columns,
-        judgement: Judgement,
-        old: readings.Stored,
-        rows: Ints,
-        at: int,
-    ) -> None:
-        """Add superseding verdicts for stored checks that are now judged otherwise."""
-        context, packed = self._packed(connection, columns, judgement)
-        amendments = []
-        for i, row in enumerate(rows.tolist()):
-            now, was = packed[row], old.verdict[i]
-            if now is None or was is None:
-                continue
-            if _same(bytes(now), was) and context[row] == old.context[i]:
-                continue
-            name = self._verdict_name(connection, old.columns.take([i]), was, old.context[i])
-            amendments.append((old.ids[i], old.version[i] + 1, context[row] or 0, bytes(now), name, at))
-            if len(amendments) == SOME_AMENDMENTS:
-                readings.add_amendments(connection, amendments)
-                amendments = []
-                self.progress()
-        readings.add_amendments(connection, amendments)
-
-    def _verdict_name(
-        self, connection: sqlite3.Connection, reading: Columns, verdict: bytes, context: int | None
-    ) -> str:
-        document = connection.execute("SELECT document FROM context WHERE id = ?", (context,)).fetchone()[0]
-        decoded = msgspec.json.decode(document, type=Context)
-        dtype = readings.layout(connection, decoded.layout)
-        return next(verdict_lines(reading, np.frombuffer(verdict, dtype), [decoded]))[0]
 
     def _rejudge_channel(
         self, connection: sqlite3.Connection, channel: int, since: int, at: int
@@ -532,7 +403,9 @@ class Ingest:
         if len(old.columns):
             judgement = judge(self.plan, state, old.columns)
             self.progress()
-            self._supersede(connection, old.columns, judgement, old, np.arange(len(old.columns)), at)
+            self._writer.supersede(
+                connection, old.columns, judgement, old, np.arange(len(old.columns)), at, self.progress
+            )
             facts = self.plan.facts[channel]
             seen = alarm_rows.recorded(connection, facts.device, facts.channel)
             happenings = happen(self.plan, judgement.changes, old.columns, judgement, standing, seen)
@@ -585,16 +458,6 @@ def _with_conditions(touched: Ints, after: npt.NDArray[Any]) -> dict[int, Any]:
     for kind in RULES:
         standing |= after[f"{kind}_level"] > 0
     return {int(touched[i]): after[i] for i in np.flatnonzero(standing).tolist()}
-
-
-def _same(now: bytes, was: bytes) -> bool:
-    """Compare packed verdicts but for the place of the epoch, which belongs to the plan and not to the verdict."""
-    layout = next((d for d in (verdict_dtype(), verdict_dtype(optional=True)) if d.itemsize == len(now)), None)
-    if layout is None or len(now) != len(was):
-        return False
-    a, b = np.frombuffer(now, layout).copy(), np.frombuffer(was, layout).copy()
-    a["epoch"] = b["epoch"] = 0
-    return a.tobytes() == b.tobytes()
 
 
 def _record(payload: bytes, index: int) -> bytes:
