@@ -22,6 +22,7 @@ from gateway.registry.model import Center, Certificate, Channel, DriftSettings, 
 __all__ = ["Reach", "checks_per_day", "design_site", "fleet", "knowledge", "reach", "redesign", "widen"]
 
 DAY_NS = 86_400 * 10**9
+ALIKE = 1e-5
 TOLERATED = 0.1
 """A fleet that has grown or shrunk by less than this share keeps its limits."""
 
@@ -120,9 +121,18 @@ def redesign(
         before: Sequence[tuple[int, DriftSettings]] = known.get((device, channel), ())
         if not before:
             new.append((device, channel, NEVER, settings))
-        elif before[-1][1] != settings:
+        elif not _alike(before[-1][1], settings):
             new.append((device, channel, at, settings))
     return new, size
+
+
+def _alike(kept: DriftSettings, wanted: DriftSettings) -> bool:
+    """Return whether two designs differ by no more than the last digits that another processor or release computes."""
+    return kept.keys() == wanted.keys() and all(
+        kept[chart].keys() == wanted[chart].keys()
+        and all(math.isclose(value, wanted[chart][name], rel_tol=ALIKE) for name, value in kept[chart].items())
+        for chart in kept
+    )
 
 
 def widen(detector: Detector, limit: float, parameters: Mapping[str, float], checks: int) -> float:

@@ -35,8 +35,8 @@ from gateway.errors import WrongUse
 
 __all__ = [
     "CHARTS", "DAYS", "DEFAULT_CHECKS_PER_DAY", "LONGEST_DESIGN", "SHORTEST", "Budget", "ChannelDesign", "ChartDesign",
-    "Delay", "Knowledge", "SiteDesign", "allowance", "charts_for", "cusum_limit", "design_for", "detectable",
-    "ewma_limit", "limit_for", "mean_limit", "noise_limit", "shewhart_limit",
+    "Delay", "Knowledge", "SiteDesign", "allowance", "as_written", "charts_for", "cusum_limit", "design_for",
+    "detectable", "ewma_limit", "limit_for", "mean_limit", "noise_limit", "shewhart_limit",
 ]  # fmt: skip
 
 MEANS = ("shewhart", "ewma", "cusum")
@@ -227,6 +227,17 @@ def mean_limit(chart: str, parameters: tuple[float, ...], arl: float, known: Kno
     return limit_for(length, arl, guess, tolerance=1e-3)
 
 
+def as_written(limit: float) -> float:
+    """Return a limit to six significant digits.
+
+    Linear algebra differs in its last digits from processor to processor; a limit must not, for verdicts state it.
+
+    >>> as_written(4.253140857194028) == as_written(4.2531408571939515) == 4.25314
+    True
+    """
+    return float(f"{limit:.6g}")
+
+
 @lru_cache(maxsize=4096)
 def _chart(chart: str, parameters: tuple[float, ...], arl: float, known: Knowledge) -> ChartDesign:
     """Design one chart for a run length in control; raises WrongUse for a chart without a run length."""
@@ -234,6 +245,7 @@ def _chart(chart: str, parameters: tuple[float, ...], arl: float, known: Knowled
     limit = _exact_limit(chart, parameters, arl)
     if not known.exact:
         limit = max(limit, mean_limit(chart, parameters, arl, known, limit))
+    limit = as_written(limit)
     sizes, none = (RATIOS, 1.0) if chart == "noise" else (SHIFTS, 0.0)
     delays = tuple(Delay(size=s, checks=_delay(chart, parameters, limit, s)) for s in sizes)
     length = _delay(chart, parameters, limit, none) if known.exact else 1.0 / mean_rate(chart, parameters, limit, known)

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from gateway.drift import Floats
-from gateway.drift.design import LONGEST_DESIGN, limit_for
+from gateway.drift.design import LONGEST_DESIGN, as_written, limit_for
 from gateway.drift.runlength import LimitShape, TooLong, ewma_arl, noise_arl, shewhart_arl, siegmund_arl
 from gateway.errors import WrongUse
 
@@ -155,7 +155,7 @@ def _widened(
     phase = _phase_one(checks, centre_known, sigma_known)
     if chart == "noise":
         k, cap = parameters
-        return max(limit, _widened_noise(k, cap, limit, phase, share))
+        return max(limit, as_written(_widened_noise(k, cap, limit, phase, share)))
     if chart == "cusum":
         required = _required_cusum(parameters[0], limit, phase)
     elif chart == "ewma":
@@ -163,4 +163,4 @@ def _widened(
         required = _required_scaled(lambda L, x: ewma_arl(lam, L, x, limits=LimitShape.FIXED), limit, phase)
     else:
         required = _required_scaled(shewhart_arl, limit, phase)
-    return max(limit, phase.quantile(required, share))
+    return max(limit, as_written(phase.quantile(required, share)))

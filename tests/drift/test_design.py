@@ -13,6 +13,8 @@ from gateway.drift.design import (
     PARAMETERS,
     SHORTEST,
     Budget,
+    Knowledge,
+    as_written,
     charts_for,
     cusum_limit,
     design_for,
@@ -20,6 +22,7 @@ from gateway.drift.design import (
     noise_limit,
     shewhart_limit,
 )  # fmt: skip
+from gateway.drift.phase1 import widened
 from gateway.drift.runlength import cusum_arl, ewma_arl, noise_arl, shewhart_arl
 from gateway.errors import WrongUse
 
@@ -91,7 +94,17 @@ def test_fewer_charts_have_narrower_limits() -> None:
 
 def test_own_parameters_are_kept() -> None:
     (chart,) = design_for(1000.0, ("ewma",), {"ewma": {"lambda": 0.05}})
-    assert chart.settings == {"lambda": 0.05, "L": ewma_limit(0.05, 1000.0)}
+    assert chart.settings == {"lambda": 0.05, "L": as_written(ewma_limit(0.05, 1000.0))}
+
+
+def test_limits_have_no_more_digits_than_every_processor_agrees_on() -> None:
+    for known in (Knowledge.of(0.0, 0), Knowledge.of(0.18, 30)):
+        for chart in design_for(5000.0, known=known):
+            assert float(f"{chart.limit:.6g}") == chart.limit
+    for name, parameters in PARAMETERS.items():
+        wider = widened(name, 4.0, parameters, 30)
+        assert wider > 4.0
+        assert float(f"{wider:.6g}") == wider
 
 
 def test_designed_charts_are_those_the_package_has() -> None:

@@ -74,3 +74,11 @@ def test_a_redesign_changes_limits_and_keeps_what_statistics_hang_on() -> None:
     assert mine[1]["cusum"]["k"] == settings["cusum"]["k"]
     assert mine[1]["cusum"]["h"] > settings["cusum"]["h"]
     assert math.isfinite(mine[1]["noise"]["h"])
+
+
+def test_last_digits_that_another_processor_computes_redesign_nothing() -> None:
+    alone = Registry(devices={"a": scale("a", center=Center.LEARNED)})
+    (((device, name, since, settings),), size) = redesign(alone, "1/month", {}, 0, DAY)
+    elsewhere = {chart: {n: v * (1 + 1e-12) for n, v in values.items()} for chart, values in settings.items()}
+    assert elsewhere != settings
+    assert redesign(alone, "1/month", {(device, name): [(since, elsewhere)]}, size, DAY) == ([], size)
