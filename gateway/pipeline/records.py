@@ -66,7 +66,7 @@ def context_of(plan: Plan, channel: int, epoch: int, software: str, layout: int 
         settings=stretch.settings,
         software=software,
         segment=None if stretch.segment is None else format_instant(stretch.segment),
-        charts=[d.name for d in plan.charts if d.kind == "drift" and np.isfinite(plan.limit[d.name][epoch])],
+        charts=[d.name for d in plan.charts if d.kind == "drift" and d.name in stretch.charts],
         layout=layout,
     )
 
