@@ -357,32 +357,36 @@ class Service:
 
     async def _watch(self, on_ledger: OnLedger) -> None:
         """Take over what other commands have changed in the ledger, within a second."""
+        wait = WATCH_S
         while True:
-            await asyncio.sleep(WATCH_S)
-            await on_ledger(self._take_over)
+            await asyncio.sleep(wait)
+            wait = WATCH_S if await on_ledger(self._take_over) else RETRY_S[-1]
 
-    def _take_over(self) -> None:
+    def _take_over(self) -> bool:
+        """Return whether all that was changed is taken over: what a failing ledger leaves undone is tried again."""
         try:
             ingest = self._at_work
             version = ingest.ledger.data_version()
             if version == self._version:
-                return
-            self._version = version
+                return True
             marks = _marks(ingest.ledger)
             if marks == self._marks:  # a reader with a cursor has moved on, nothing more
-                return
-            registry_changed, self._marks = marks[0] != self._marks[0], marks
+                self._version = version
+                return True
             ingest.reload_alarms()
-            if registry_changed:
+            if marks[0] != self._marks[0]:
                 plan = self.replan(ingest.ledger)
                 self._moved_on()
-                if plan.fingerprints != ingest.plan.fingerprints or plan.index != ingest.plan.index:
+                if plan.fingerprints != ingest.plan.fingerprints or plan.index != ingest.plan.index or ingest.stale:
                     log.info("the registry has changed: %d channels", len(plan))
                     self.announce(ingest, ingest.replan(plan, self.clock()))
             self.announce(ingest, Done())
             self._release(ingest)
         except (sqlite3.Error, OSError) as error:
-            log.error("the ledger cannot be read: %s", error)
+            log.error("what was changed cannot be taken over: %s", error)
+            return False
+        self._version, self._marks = version, marks
+        return True
 
     def _release(self, ingest: Ingest) -> None:
         """Run approved quarantine entries through the pipeline again."""

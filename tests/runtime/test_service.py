@@ -264,6 +264,33 @@ def test_much_that_is_judged_again_is_no_stuck_disk(tmp_path: Path) -> None:
         place.service._close()
 
 
+@pytest.mark.parametrize("failing", ["replan", "announce"])
+def test_a_change_that_a_failing_ledger_keeps_from_being_taken_over_is_taken_over_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    place = Place(tmp_path)
+    place.service.replan = lambda _ledger: plan_of([scale("a")])
+    place.service._open()
+    try:
+        assert place.service._take_over()
+        with Ledger.open(tmp_path) as other, other.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('registry_version', '7')")
+        place.service.replan = lambda _ledger: PLAN
+        with monkeypatch.context() as patched:
+            patched.setattr(place.service, failing, _fail)
+            assert not place.service._take_over()
+            assert not place.service._take_over()
+        assert place.service._take_over()
+        assert place.service._at_work.plan is PLAN
+        assert place.service._at_work.stale == {}
+    finally:
+        place.service._close()
+
+
+def _fail(*_what: object) -> None:
+    raise sqlite3.OperationalError("disk I/O error")
+
+
 def _wait(let_go: threading.Event) -> None:
     assert let_go.wait(PATIENCE_S)
 
