@@ -226,13 +226,13 @@ class Service:
             if not messages:
                 self.fresh, self.behind, self.busy = True, False, False
                 continue
-            readings = await self._durably(on_ledger, partial(self._commit, messages), stop)
-            if readings is None:
+            records = await self._durably(on_ledger, partial(self._commit, messages), stop)
+            if records is None:
                 return
             await self.source.acknowledge(messages)
             self.totals.messages += len(messages)
-            self.behind, self.busy = readings > SLICE_READINGS // 2, readings > BUSY_READINGS
-            limit = max(1, min(2 * limit, SLICE_READINGS, SLICE_READINGS * len(messages) // max(readings, 1)))
+            self.behind, self.busy = records > SLICE_READINGS // 2, records > BUSY_READINGS
+            limit = max(1, min(2 * limit, SLICE_READINGS, SLICE_READINGS * len(messages) // max(records, 1)))
 
     async def _durably(self, on_ledger: OnLedger, work: Callable[[], T], stop: asyncio.Event) -> T | None:
         """Do the work until it is durable. A ledger that fails is opened anew: nothing is acknowledged meanwhile."""
@@ -264,14 +264,15 @@ class Service:
             log.error("the ledger cannot be opened: %s", error)
 
     def _commit(self, messages: Sequence[Message]) -> int:
-        """Decode, judge and commit messages; return how many readings that was."""
+        """Decode, judge and commit messages; return how many records that was, refused ones included."""
         ingest, at = self._at_work, self.clock()
         received_at = [m.received_at for m in messages]
         topic, payload = [m.topic for m in messages], [m.payload for m in messages]
-        newest, total = 0, 0
+        newest, total, records = 0, 0, 0
         for readings, refused in self._decoded(messages):
             newest = max(newest, max((r.time for r in readings), default=0))
             total += len(readings)
+            records += len(readings) + len(refused)
             for i, part in enumerate(slices(readings, SLICE_READINGS)):
                 batch = Batch(
                     readings=part,
@@ -285,14 +286,14 @@ class Service:
                 self.totals.add(done)
                 self.announce(ingest, done)
         self.fresh = not total or at - newest < FRESH_NS
-        return total
+        return records
 
     def _decoded(self, messages: Sequence[Message]) -> Iterator[tuple[list[Reading], list[Refusal]]]:
         """Yield what is in the messages, as soon as it is enough to be committed, so that little is held at once."""
         readings: list[Reading] = []
         refused: list[Refusal] = []
         for found in self.decode(messages):
-            if len(readings) >= SLICE_READINGS:
+            if len(readings) + len(refused) >= SLICE_READINGS:
                 yield readings, refused
                 readings, refused = [], []
             readings += found.readings

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from collectors.profiles import read_profiles
 from collectors.topics import Router
 from gateway.api.health import readiness
 from gateway.ledger.store import Ledger
+from gateway.runtime import service as services
 from gateway.runtime import watching
 from gateway.runtime.ingest import Batch, Done, Ingest
 from gateway.runtime.service import Service
@@ -156,6 +157,34 @@ def test_what_is_refused_is_acknowledged_too_once_it_is_in_the_inbox(tmp_path: P
         assert reasons == ["not_utf8", "unknown_device"]
         t = place.service.totals
         assert (t.received, t.stored, t.duplicate, t.quarantined) == (3, 1, 0, 2)
+
+    asyncio.run(run())
+
+
+def test_packs_of_nothing_but_bad_records_are_taken_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "SLICE_READINGS", 60)
+    pack = b"[" + b"0," * 49 + b"0]"
+
+    async def run() -> None:
+        place = Place(tmp_path)
+        took: list[int] = []
+        take = place.source.take
+
+        async def watched(limit: int, wait_s: float) -> Sequence[Message] | None:
+            messages = await take(limit, wait_s)
+            took.append(len(messages or ()))
+            return messages
+
+        place.source.take = watched  # type: ignore[method-assign]
+        for _ in range(110):
+            await place.source.put(Message(topic="metergate/reading/s/a/mass", payload=pack, received_at=NOW))
+        async with running(place):
+            await until(lambda: place.source.unacknowledged == 0)
+        assert max(d.quarantined for d in place.announced) == 100
+        assert place.service.totals.quarantined == 110 * 50
+        assert took[1:11] == [1] * 10
 
     asyncio.run(run())
 
