@@ -90,7 +90,7 @@ _LINE = msgspec.json.Decoder(_InFile)
 _write = msgspec.json.Encoder().encode
 _ONE_PRESENT: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Presence)
 _PACK_PRESENT: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[_Presence])
-_NOT_PROVEN = (msgspec.DecodeError, ValueError, UnreadableError)
+_NOT_PROVEN = (msgspec.DecodeError, ValueError, UnreadableError, RecursionError)
 
 
 def quick_readings(payload: bytes, address: Address, source: int, only: int | None = None) -> list[Reading] | None:

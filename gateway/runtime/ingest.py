@@ -141,7 +141,17 @@ class Ingest:
         return self.rejudge(at)
 
     def rejudge(self, at: int) -> Done:
-        """Judge again what was judged by another plan, from where the plans part; superseding verdicts are added."""
+        """Judge again what was judged by another plan, from where the plans part; superseding verdicts are added.
+
+        A channel is judged again as a whole or not at all; what raises leaves the others `stale`.
+        """
+        try:
+            return self._rejudge(at)
+        except BaseException:
+            self._writer.forget()
+            raise
+
+    def _rejudge(self, at: int) -> Done:
         happenings: list[Happening] = []
         untouched = [c for c, since in self.stale.items() if since > int(self.states["time"][c])]
         with self.ledger.transaction() as connection:
@@ -175,7 +185,12 @@ class Ingest:
         self.alarms = alarm_rows.open_alarms(self.ledger.connection)
 
     def process(self, batch: Batch) -> Done:
-        """Judge and commit one batch; return what became of it. What raises has changed nothing."""
+        """Judge and commit one batch; return what became of it. What raises has changed nothing.
+
+        Should judging again not have been finished, it comes first: a state of another plan is not gone on from.
+        """
+        if self.stale:
+            return self.rejudge(batch.at or max(batch.received_at, default=0)).plus(self.process(batch))
         try:
             return self._process(batch)
         except BaseException:
@@ -230,6 +245,8 @@ class Ingest:
 
     def tick(self, at: int) -> Done:
         """Let time pass: channels that have been silent for longer than their timeout raise their alarm."""
+        if self.stale:
+            return self.rejudge(at).plus(self.tick(at))
         plan = self.plan
         silent = silent_since(plan, self.states, at)
         if not len(silent):

@@ -226,13 +226,13 @@ class Service:
             if not messages:
                 self.fresh, self.behind, self.busy = True, False, False
                 continue
-            readings = await self._durably(on_ledger, partial(self._commit, messages), stop)
-            if readings is None:
+            records = await self._durably(on_ledger, partial(self._commit, messages), stop)
+            if records is None:
                 return
             await self.source.acknowledge(messages)
             self.totals.messages += len(messages)
-            self.behind, self.busy = readings > SLICE_READINGS // 2, readings > BUSY_READINGS
-            limit = max(1, min(2 * limit, SLICE_READINGS, SLICE_READINGS * len(messages) // max(readings, 1)))
+            self.behind, self.busy = records > SLICE_READINGS // 2, records > BUSY_READINGS
+            limit = max(1, min(2 * limit, SLICE_READINGS, SLICE_READINGS * len(messages) // max(records, 1)))
 
     async def _durably(self, on_ledger: OnLedger, work: Callable[[], T], stop: asyncio.Event) -> T | None:
         """Do the work until it is durable. A ledger that fails is opened anew: nothing is acknowledged meanwhile."""
@@ -264,14 +264,15 @@ class Service:
             log.error("the ledger cannot be opened: %s", error)
 
     def _commit(self, messages: Sequence[Message]) -> int:
-        """Decode, judge and commit messages; return how many readings that was."""
+        """Decode, judge and commit messages; return how many records that was, refused ones included."""
         ingest, at = self._at_work, self.clock()
         received_at = [m.received_at for m in messages]
         topic, payload = [m.topic for m in messages], [m.payload for m in messages]
-        newest, total = 0, 0
+        newest, total, records = 0, 0, 0
         for readings, refused in self._decoded(messages):
             newest = max(newest, max((r.time for r in readings), default=0))
             total += len(readings)
+            records += len(readings) + len(refused)
             for i, part in enumerate(slices(readings, SLICE_READINGS)):
                 batch = Batch(
                     readings=part,
@@ -285,14 +286,14 @@ class Service:
                 self.totals.add(done)
                 self.announce(ingest, done)
         self.fresh = not total or at - newest < FRESH_NS
-        return total
+        return records
 
     def _decoded(self, messages: Sequence[Message]) -> Iterator[tuple[list[Reading], list[Refusal]]]:
         """Yield what is in the messages, as soon as it is enough to be committed, so that little is held at once."""
         readings: list[Reading] = []
         refused: list[Refusal] = []
         for found in self.decode(messages):
-            if len(readings) >= SLICE_READINGS:
+            if len(readings) + len(refused) >= SLICE_READINGS:
                 yield readings, refused
                 readings, refused = [], []
             readings += found.readings
@@ -357,32 +358,36 @@ class Service:
 
     async def _watch(self, on_ledger: OnLedger) -> None:
         """Take over what other commands have changed in the ledger, within a second."""
+        wait = WATCH_S
         while True:
-            await asyncio.sleep(WATCH_S)
-            await on_ledger(self._take_over)
+            await asyncio.sleep(wait)
+            wait = WATCH_S if await on_ledger(self._take_over) else RETRY_S[-1]
 
-    def _take_over(self) -> None:
+    def _take_over(self) -> bool:
+        """Return whether all that was changed is taken over: what a failing ledger leaves undone is tried again."""
         try:
             ingest = self._at_work
             version = ingest.ledger.data_version()
             if version == self._version:
-                return
-            self._version = version
+                return True
             marks = _marks(ingest.ledger)
             if marks == self._marks:  # a reader with a cursor has moved on, nothing more
-                return
-            registry_changed, self._marks = marks[0] != self._marks[0], marks
+                self._version = version
+                return True
             ingest.reload_alarms()
-            if registry_changed:
+            if marks[0] != self._marks[0]:
                 plan = self.replan(ingest.ledger)
                 self._moved_on()
-                if plan.fingerprints != ingest.plan.fingerprints or plan.index != ingest.plan.index:
+                if plan.fingerprints != ingest.plan.fingerprints or plan.index != ingest.plan.index or ingest.stale:
                     log.info("the registry has changed: %d channels", len(plan))
                     self.announce(ingest, ingest.replan(plan, self.clock()))
             self.announce(ingest, Done())
             self._release(ingest)
         except (sqlite3.Error, OSError) as error:
-            log.error("the ledger cannot be read: %s", error)
+            log.error("what was changed cannot be taken over: %s", error)
+            return False
+        self._version, self._marks = version, marks
+        return True
 
     def _release(self, ingest: Ingest) -> None:
         """Run approved quarantine entries through the pipeline again."""

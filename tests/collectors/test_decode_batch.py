@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from collectors import Message
 from collectors.decoders import Decoded
+from collectors.decoders.strictjson import MAX_BYTES
 from collectors.profiles import read_profiles
 from collectors.topics import TOGETHER, Router
+from gateway.metrology.readings import Why
 
 SUITE = Path(__file__).resolve().parents[3] / "shared/inputs/json-test-suite/parsing_y_n.json"
 GOOD = [
@@ -40,6 +42,7 @@ HARD = [
     b'{"ts":1,"value":1,"unit":"kg","device":"other"}',
     b'{"ts":1,"value":1,"unit":"kg"} ',
     b'{"ts":1,"value":1,"unit":"kg","\xff":1}',
+    b'{"ts":' + 5_000 * b"[" + 5_000 * b"]" + b',"value":1,"unit":"kg"}',
     b"{}",
     b"",
     b"}",
@@ -86,6 +89,19 @@ def test_a_batch_says_what_its_messages_say_alone(sent: list[bytes], topics: lis
 def test_nothing_put_between_messages_moves_a_reading_to_another_device(hard: list[bytes], good: bytes) -> None:
     messages = messages_of([hard[0], good, *hard[1:]], TOPICS[:3])
     assert together(messages) == alone(messages)
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+@pytest.mark.parametrize("depth", [9, 500, 5_000, 80_000])
+def test_a_time_nested_however_deep_is_refused_and_harms_no_other(opening: bytes, depth: int) -> None:
+    closing = b"]" if opening == b"[" else b"}"
+    deep = b'{"ts":%b1%b,"value":1,"unit":"kg"}' % (opening * depth, closing * depth)
+    for payload in (deep, b"[%b]" % deep):
+        said = together(messages_of([GOOD[0], payload, GOOD[1]], TOPICS[:3]))
+        assert [r.source for r in said.readings] == [0, 2]
+        assert [(r.source, r.reason) for r in said.refused] == [
+            (1, Why.TOO_LARGE if len(payload) > MAX_BYTES else Why.TOO_DEEP)
+        ]
 
 
 def test_good_messages_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

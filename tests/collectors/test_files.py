@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from collectors import files
 from collectors.decoders.records import NUMBERS
 from collectors.decoders.strictjson import Members
-from collectors.files import read
+from collectors.files import read, read_line
 from gateway.errors import Mistakes, WrongUse
 from gateway.metrology.instants import format_instant
-from gateway.metrology.readings import READING_FIELDS, Reading
+from gateway.metrology.readings import READING_FIELDS, Reading, Why
 
 AT = 1772409600 * 10**9
 HEADER = "time,device,channel,value,unit"
@@ -233,3 +233,9 @@ def test_columns_read_what_single_rows_read(names: list[str], rows: list[list[st
 def test_a_plain_file_is_read_in_columns() -> None:
     rows = list(csv.reader([",".join(FULL.values())]))
     assert files._columns(list(FULL), rows, [2], 0) == [FULL_READING]
+
+
+def test_a_line_nested_however_deep_is_refused() -> None:
+    deep = b'{"time":' + 5_000 * b"[" + 5_000 * b"]" + b',"device":"a","channel":"m","value":1,"unit":"kg"}'
+    readings, refused = read_line(deep)
+    assert (list(readings), [r.reason for r in refused]) == ([], [Why.TOO_DEEP])

@@ -18,6 +18,7 @@ from gateway.drift.design import (
     charts_for,
     cusum_limit,
     design_for,
+    detectable,
     ewma_limit,
     noise_limit,
     shewhart_limit,
@@ -147,3 +148,22 @@ def test_a_chart_without_run_length_is_refused() -> None:
 def test_a_run_length_out_of_reach_is_refused() -> None:
     with pytest.raises(WrongUse):
         cusum_limit(0.5, 1e13)
+
+
+@pytest.mark.parametrize(("h", "exact"), [(100.0, 0.252551), (400.0, 0.921359), (900.0, 2.034133)])
+def test_the_drift_that_a_wide_cusum_finds_is_as_exactly_computed(h: float, exact: float) -> None:
+    shift, drift = detectable({"cusum": {"k": 0.5, "h": h}}, 30.0)
+    assert drift == pytest.approx(exact, rel=0.01)
+    assert shift == pytest.approx(0.5 + h / 30.0, rel=0.02)
+
+
+@pytest.mark.parametrize("charts", [{"cusum": {"k": 0.5, "h": 1897.1}}, {"shewhart": {"L": 1e9}}])
+def test_what_charts_find_is_known_however_wide_they_are(charts: dict[str, dict[str, float]]) -> None:
+    shift, drift = detectable(charts, 30.0)
+    assert 30.0 < shift < 2e9
+    assert 1.0 < drift < shift
+
+
+def test_a_chart_too_wide_to_find_anything_takes_nothing_from_the_others() -> None:
+    alone = {"ewma": {"lambda": 0.2, "L": 6.7317}, "shewhart": {"L": 4.56047}}
+    assert detectable(alone | {"cusum": {"k": 0.5, "h": 1897.1}}, 30.0) == detectable(alone, 30.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from gateway.history import Query
 from gateway.history.ledger import LedgerHistory
-from gateway.ledger import quarantine
+from gateway.ledger import quarantine, states
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading
 from gateway.pipeline.checks import Flag
@@ -355,3 +356,44 @@ def test_an_empty_registry_quarantines_whatever_comes(tmp_path: Path, recorded: 
     with Ledger.open(tmp_path) as ledger:
         done = take(Ingest(ledger, plan_of([]), LATENESS), check("a", 1, 5.001, seq=1), recorded=recorded)
     assert (done.received, done.quarantined, done.reasons) == (1, 1, {"unknown_device": 1})
+
+
+CERTIFIED = plan_of([scale("a"), scale("b")], [certificate("a"), certificate("b", name="cb")])
+JUDGED = """SELECT channel.device, r.time, coalesce(a.verdict, r.verdict), context.document FROM reading r
+              JOIN channel ON channel.id = r.channel LEFT JOIN amendment a ON a.reading = r.id
+              JOIN context ON context.id = coalesce(a.context, r.context) ORDER BY 1, 2"""
+
+
+def of_both(ingest: Ingest, days: range) -> None:
+    for device in ("b", "a"):
+        take(ingest, *(check(device, d, 5.001 + 0.0004 * (d % 3 - 1), seq=d) for d in days))
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+@pytest.mark.parametrize("anew", [False, True])
+def test_judging_again_that_a_full_disk_ends_is_finished_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, anew: bool
+) -> None:
+    ingest = Ingest(Ledger.open(tmp_path / "one"), plan_of([scale("a"), scale("b")]), LATENESS)
+    of_both(ingest, range(1, 8))
+    put, calls = states.put_states, itertools.count(1)
+
+    def full(*what: Any) -> None:
+        put(*what)
+        if next(calls) == failing:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(states, "put_states", full)
+        with pytest.raises(sqlite3.OperationalError):
+            ingest.replan(CERTIFIED, 9 * DAY)
+    if anew:
+        ingest.ledger.close()
+        ingest = again(tmp_path / "one", CERTIFIED)
+    of_both(ingest, range(8, 10))
+    assert ingest.stale == {}
+    other = Ingest(Ledger.open(tmp_path / "two"), CERTIFIED, LATENESS)
+    of_both(other, range(1, 10))
+    assert asked(ingest, JUDGED) == asked(other, JUDGED)
+    ingest.ledger.close()
+    other.ledger.close()

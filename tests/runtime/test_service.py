@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from collectors.profiles import read_profiles
 from collectors.topics import Router
 from gateway.api.health import readiness
 from gateway.ledger.store import Ledger
+from gateway.runtime import service as services
 from gateway.runtime import watching
 from gateway.runtime.ingest import Batch, Done, Ingest
 from gateway.runtime.service import Service
@@ -160,6 +161,34 @@ def test_what_is_refused_is_acknowledged_too_once_it_is_in_the_inbox(tmp_path: P
     asyncio.run(run())
 
 
+def test_packs_of_nothing_but_bad_records_are_taken_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "SLICE_READINGS", 60)
+    pack = b"[" + b"0," * 49 + b"0]"
+
+    async def run() -> None:
+        place = Place(tmp_path)
+        took: list[int] = []
+        take = place.source.take
+
+        async def watched(limit: int, wait_s: float) -> Sequence[Message] | None:
+            messages = await take(limit, wait_s)
+            took.append(len(messages or ()))
+            return messages
+
+        place.source.take = watched  # type: ignore[method-assign]
+        for _ in range(110):
+            await place.source.put(Message(topic="metergate/reading/s/a/mass", payload=pack, received_at=NOW))
+        async with running(place):
+            await until(lambda: place.source.unacknowledged == 0)
+        assert max(d.quarantined for d in place.announced) == 100
+        assert place.service.totals.quarantined == 110 * 50
+        assert took[1:11] == [1] * 10
+
+    asyncio.run(run())
+
+
 def test_what_the_source_delivers_again_is_counted_and_not_stored_twice(tmp_path: Path) -> None:
     async def run() -> None:
         first = Place(tmp_path)
@@ -262,6 +291,33 @@ def test_much_that_is_judged_again_is_no_stuck_disk(tmp_path: Path) -> None:
         assert place.service.busy_s == 0.0
     finally:
         place.service._close()
+
+
+@pytest.mark.parametrize("failing", ["replan", "announce"])
+def test_a_change_that_a_failing_ledger_keeps_from_being_taken_over_is_taken_over_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    place = Place(tmp_path)
+    place.service.replan = lambda _ledger: plan_of([scale("a")])
+    place.service._open()
+    try:
+        assert place.service._take_over()
+        with Ledger.open(tmp_path) as other, other.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('registry_version', '7')")
+        place.service.replan = lambda _ledger: PLAN
+        with monkeypatch.context() as patched:
+            patched.setattr(place.service, failing, _fail)
+            assert not place.service._take_over()
+            assert not place.service._take_over()
+        assert place.service._take_over()
+        assert place.service._at_work.plan is PLAN
+        assert place.service._at_work.stale == {}
+    finally:
+        place.service._close()
+
+
+def _fail(*_what: object) -> None:
+    raise sqlite3.OperationalError("disk I/O error")
 
 
 def _wait(let_go: threading.Event) -> None:
