@@ -18,7 +18,8 @@ from collectors.profiles import read_profiles
 from collectors.topics import TOGETHER, Router
 from gateway.metrology.readings import Why
 
-SUITE = Path(__file__).resolve().parents[3] / "shared/inputs/json-test-suite/parsing_y_n.json"
+SUITE = Path(__file__).with_name("json_test_suite.json")
+"""Of nst/JSONTestSuite (MIT): payloads that are no JSON, or hardly."""
 GOOD = [
     b'{"ts":1772409600000,"value":10.01,"unit":"kg"}',
     b'{"ts":1772409600000.125,"value":10.01,"unit":"kg","reference":10,"reference_u":0.0004,"seq":7,"boot":"b"}',
@@ -112,7 +113,6 @@ def test_good_messages_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert sum(len(d.readings) for d in fresh.decode_batch(messages)) == len(messages)
 
 
-@pytest.mark.skipif(not SUITE.is_file(), reason=f"{SUITE} is not there")
 def test_torture_cases_beside_good_messages_change_nothing() -> None:
     for name, coded in json.loads(SUITE.read_text())["files"].items():
         messages = messages_of([GOOD[0], base64.b64decode(coded), GOOD[1]], TOPICS[:3])
