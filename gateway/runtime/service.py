@@ -110,6 +110,13 @@ class Totals:
         self.batches += 1
 
 
+@dataclass(slots=True)
+class _Committed:
+    """How many parts of a batch of messages are durable."""
+
+    parts: int = 0
+
+
 @dataclass(kw_only=True)
 class Service:
     """One gateway at work. `clock` gives ns; `replan` builds a plan from the ledger's registry.
@@ -226,7 +233,7 @@ class Service:
             if not messages:
                 self.fresh, self.behind, self.busy = True, False, False
                 continue
-            records = await self._durably(on_ledger, partial(self._commit, messages), stop)
+            records = await self._durably(on_ledger, partial(self._commit, messages, _Committed()), stop)
             if records is None:
                 return
             await self.source.acknowledge(messages)
@@ -263,17 +270,23 @@ class Service:
         except (sqlite3.Error, OSError) as error:
             log.error("the ledger cannot be opened: %s", error)
 
-    def _commit(self, messages: Sequence[Message]) -> int:
-        """Decode, judge and commit messages; return how many records that was, refused ones included."""
+    def _commit(self, messages: Sequence[Message], committed: _Committed) -> int:
+        """Decode, judge and commit messages; return how many records that was, refused ones included.
+
+        Parts that were `committed` before the ledger failed are passed over when it is tried again.
+        """
         ingest, at = self._at_work, self.clock()
         received_at = [m.received_at for m in messages]
         topic, payload = [m.topic for m in messages], [m.payload for m in messages]
-        newest, total, records = 0, 0, 0
+        newest, total, records, number = 0, 0, 0, 0
         for readings, refused in self._decoded(messages):
             newest = max(newest, max((r.time for r in readings), default=0))
             total += len(readings)
             records += len(readings) + len(refused)
             for i, part in enumerate(slices(readings, SLICE_READINGS)):
+                number += 1
+                if number <= committed.parts:
+                    continue
                 batch = Batch(
                     readings=part,
                     refused=refused if i == 0 else (),
@@ -283,6 +296,7 @@ class Service:
                     at=at,
                 )
                 done = process(ingest, batch)
+                committed.parts = number
                 self.totals.add(done)
                 self.announce(ingest, done)
         self.fresh = not total or at - newest < FRESH_NS

@@ -24,6 +24,7 @@ from gateway.runtime import service as services
 from gateway.runtime import watching
 from gateway.runtime.ingest import Batch, Done, Ingest
 from gateway.runtime.service import Service
+from gateway.runtime.sparing import process
 from tests.pipeline.centre import DAY, LATENESS, certificate, check, plan_of, scale
 
 PLAN = plan_of([scale("a")], [certificate("a")])
@@ -128,6 +129,34 @@ def test_nothing_is_acknowledged_while_the_disk_is_full_and_all_of_it_after(tmp_
         assert place.service.trouble is None
 
     asyncio.run(run())
+
+
+def test_a_ledger_that_fails_half_way_counts_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def fails_once(ingest: Ingest, batch: Batch) -> Done:
+        calls.append(len(batch.readings))
+        if len(calls) == 2:
+            raise sqlite3.OperationalError("database or disk is full")
+        return process(ingest, batch)
+
+    monkeypatch.setattr(services, "process", fails_once)
+    monkeypatch.setattr(services, "SLICE_READINGS", 10)
+    monkeypatch.setattr(services, "RETRY_S", (0.01,))
+
+    async def run() -> None:
+        place = Place(tmp_path)
+        records = [json.loads(message(n).payload) for n in range(24)]
+        pack = json.dumps([{"value": 5}, *records]).encode()
+        async with running(place):
+            await place.source.put(Message(topic=message(0).topic, payload=pack, received_at=NOW))
+            await until(lambda: place.source.unacknowledged == 0)
+        assert place.stored() == list(range(24))
+        totals = place.service.totals
+        assert (totals.received, totals.stored, totals.quarantined, totals.duplicate) == (25, 24, 1, 0)
+
+    asyncio.run(run())
+    assert calls == [10, 10, 10, 4]
 
 
 def test_told_to_stop_while_the_disk_is_full_it_ends_and_acknowledges_nothing(tmp_path: Path) -> None:
