@@ -24,6 +24,7 @@ __all__ = ["Link", "LinkOwner"]
 
 _CLOSE_S = 1.0
 _GATHER_S = 0.005
+"""So long nothing is read after a read: each wake-up takes the interpreter from whoever judges (decision 28)."""
 _SUBSCRIBE_ID, _STATUS_ID, _UNSUBSCRIBE_ID = 1, 2, 3
 _TOPICS_REMEMBERED = 100_000
 

@@ -50,7 +50,7 @@ class Curve:
 
 @lru_cache(maxsize=1024)
 def _through(points: tuple[tuple[float | None, float, float, float], ...], resolution: float) -> Curve:
-    """Return what `Curve.of` does: the loads of a test bench are the same for a fleet."""
+    """Return what `Curve.of` does: a certificate holds over several epochs, and is asked for in each."""
     if not points:
         raise ValueError("a curve needs at least one point")
     if any(p[0] is None for p in points):

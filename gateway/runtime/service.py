@@ -139,12 +139,16 @@ class Service:
     ingest: Ingest | None = None
     trouble: str | None = None
     fresh: bool = False
-    behind: bool = False
-    busy: bool = False
+    _records: int = 0
     _version: int | None = None
     _marks: tuple[int, int, int] = (0, 0, 0)
     _at: Callable[[], float] = lambda: 0.0
     _busy_since: float | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last batch was so large that more must be waiting."""
+        return self._records > SLICE_READINGS // 2
 
     @property
     def busy_s(self) -> float:
@@ -231,14 +235,14 @@ class Service:
             if messages is None:
                 return
             if not messages:
-                self.fresh, self.behind, self.busy = True, False, False
+                self.fresh, self._records = True, 0
                 continue
             records = await self._durably(on_ledger, partial(self._commit, messages, _Committed()), stop)
             if records is None:
                 return
             await self.source.acknowledge(messages)
             self.totals.messages += len(messages)
-            self.behind, self.busy = records > SLICE_READINGS // 2, records > BUSY_READINGS
+            self._records = records
             limit = max(1, min(2 * limit, SLICE_READINGS, SLICE_READINGS * len(messages) // max(records, 1)))
 
     async def _durably(self, on_ledger: OnLedger, work: Callable[[], T], stop: asyncio.Event) -> T | None:
@@ -322,7 +326,8 @@ class Service:
     async def _tell(self, on_ledger: OnLedger) -> None:
         """Let the announcer say a little at a time: no reading waits long for what is said about others."""
         while True:
-            await asyncio.sleep(TELL_BEHIND_S if self.behind else TELL_BUSY_S if self.busy else TELL_S)
+            busy = self._records > BUSY_READINGS
+            await asyncio.sleep(TELL_BEHIND_S if self.behind else TELL_BUSY_S if busy else TELL_S)
             await on_ledger(lambda: self.flush(self._at_work))
 
     def let_time_pass(self) -> None:
