@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gateway.ledger.behind import Write
 from gateway.pipeline.columns import Columns, Ints
 from gateway.pipeline.counting import Numbered
 from gateway.pipeline.intake import Question, Stretch
@@ -21,9 +22,10 @@ __all__ = [
     "BEYOND",
     "Stored",
     "add_amendments",
-    "add_readings",
+    "adding",
     "find",
     "first_marked",
+    "inserting",
     "layout",
     "layout_id",
     "met",
@@ -41,7 +43,7 @@ _FIELDS = (
 )  # fmt: skip
 _SELECT = ", ".join(_FIELDS)
 _COUNTS = frozenset({"seq", "stable", "evidence"})
-TOGETHER = 100
+TOGETHER = 256
 _SINCE = f"""
     SELECT {", ".join(f"r.{f}" for f in _FIELDS)}, r.id, COALESCE(a.context, r.context),
            COALESCE(a.verdict, r.verdict), COALESCE(a.version, 0)
@@ -70,8 +72,7 @@ class Stored:
     version: tuple[int, ...]
 
 
-def add_readings(
-    connection: sqlite3.Connection,
+def adding(
     columns: Columns,
     channel_ids: Ints,
     received_at: Ints,
@@ -79,8 +80,8 @@ def add_readings(
     quality: npt.NDArray[np.int8],
     context: Sequence[int | None],
     verdict: Sequence[bytes | memoryview | None],
-) -> None:
-    """Add readings in this order. `channel_ids` are the ledger's; NaN and -1 become NULL."""
+) -> Write:
+    """Return what adds readings in this order. `channel_ids` are the ledger's; NaN and -1 become NULL."""
     rows: dict[str, Sequence[object]] = {
         "channel": channel_ids.tolist(),
         "received_at": received_at.tolist(),
@@ -93,39 +94,44 @@ def add_readings(
         column = getattr(columns, name)
         if name == "clock" or _says_something(column):
             rows[name] = _nullable(column) if name in _COUNTS else column.tolist()
-    insert_rows(connection, "reading", rows)
+    return inserting("reading", rows)
 
 
-def insert_rows(connection: sqlite3.Connection, table: str, columns: Mapping[str, Sequence[object]]) -> None:
-    """Insert rows given by column, in order.
+def inserting(table: str, columns: Mapping[str, Sequence[object]], *, replacing: bool = False) -> Write:
+    """Return what inserts rows given by column, in order; `replacing` those of the same key.
 
-    `TOGETHER` rows are one statement, and what is the same in all of them is bound once: the interpreter is free while
-    SQLite works, and most of what a batch says (its channel, boot, moment of receipt) it says of every row.
+    Up to `TOGETHER` rows are one statement, and what is the same in all of them is bound once: the interpreter is free
+    while SQLite works, is asked for once a statement, and most of what a batch says (its channel, boot, moment of
+    receipt) it says of every row.
     """
     names = tuple(columns)
-    total = len(columns[names[0]])
-    whole = total - total % TOGETHER
-    for start in range(0, whole, TOGETHER):
-        parts = [column[start : start + TOGETHER] for column in columns.values()]
-        same = tuple(part.count(part[0]) == TOGETHER for part in parts)
+    total, start = len(columns[names[0]]), 0
+    statements: list[tuple[str, list[object]]] = []
+    while start < total:
+        rows = min(TOGETHER, 1 << ((total - start).bit_length() - 1))  # a few sizes: each is a statement to be kept
+        parts = [column[start : start + rows] for column in columns.values()]
+        same = tuple(part.count(part[0]) == rows for part in parts)
         values = [part[0] for part, once in zip(parts, same, strict=True) if once]
         differing = zip(*(part for part, once in zip(parts, same, strict=True) if not once), strict=True)
         values.extend(chain.from_iterable(differing))
-        connection.execute(_insert(table, names, same), values)
-    rest = zip(*(column[whole:] for column in columns.values()), strict=True)
-    connection.executemany(_insert(table, names, None), rest)
+        statements.append((_insert(table, names, same, rows, replacing=replacing), values))
+        start += rows
+
+    def write(connection: sqlite3.Connection) -> None:
+        for statement, values in statements:
+            connection.execute(statement, values)
+
+    return write
 
 
-@lru_cache(maxsize=256)
-def _insert(table: str, names: tuple[str, ...], same: tuple[bool, ...] | None) -> str:
-    """Return the statement for one row, or for `TOGETHER` rows: first what is the `same` in all, then row by row."""
-    insert = f"INSERT INTO {table} ({', '.join(names)}) VALUES "  # noqa: S608  constants only
-    if same is None:
-        return f"{insert}({', '.join('?' * len(names))})"
+@lru_cache(maxsize=512)
+def _insert(table: str, names: tuple[str, ...], same: tuple[bool, ...], rows: int, *, replacing: bool) -> str:
+    """Return the statement for so many rows: first what is the `same` in all, then row by row."""
     once, number = count(1), count(sum(same) + 1)
     fixed = [f"?{next(once)}" if constant else "" for constant in same]
-    rows = (", ".join(place or f"?{next(number)}" for place in fixed) for _ in range(TOGETHER))
-    return insert + ", ".join(f"({row})" for row in rows)
+    each = (", ".join(place or f"?{next(number)}" for place in fixed) for _ in range(rows))
+    values = ", ".join(f"({row})" for row in each)
+    return f"INSERT {'OR REPLACE ' if replacing else ''}INTO {table} ({', '.join(names)}) VALUES {values}"  # noqa: S608  constants only
 
 
 def _says_something(column: npt.NDArray[Any]) -> bool:

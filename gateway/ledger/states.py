@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateway.ledger.behind import Write
+from gateway.ledger.readings import inserting
 from gateway.pipeline.columns import Ints
 from gateway.pipeline.fingerprints import changed_from
 from gateway.pipeline.intake import SEEN, Seen, fresh_seen
@@ -16,7 +18,7 @@ from gateway.pipeline.state import States, dump, fresh, load
 
 __all__ = [
     "Standing", "add_to_counters", "channel_ids", "checkpoint_before", "context_ids", "counters", "forget_checkpoints",
-    "put_checkpoints", "put_states", "standing",
+    "put_checkpoints", "put_states", "putting", "standing",
 ]  # fmt: skip
 
 
@@ -67,16 +69,20 @@ def put_states(
     connection: sqlite3.Connection, plan: Plan, ids: Ints, channels: Ints, states: States, seen: Seen
 ) -> None:
     """Write the states of `channels` (indexes in the plan; `states` row by row, `seen` and `ids` whole)."""
-    rows = zip(
-        ids[channels].tolist(),
-        [plan.fingerprints[i] for i in channels.tolist()],
-        seen["newest"][channels].tolist(),
-        seen["boot"][channels].tolist(),
-        seen["seq"][channels].tolist(),
-        dump(states),
-        strict=True,
-    )
-    connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?)", rows)
+    putting(plan, ids, channels, states, seen)(connection)
+
+
+def putting(plan: Plan, ids: Ints, channels: Ints, states: States, seen: Seen) -> Write:
+    """Return what writes the states of `channels`, as they are now."""
+    columns = {
+        "channel": ids[channels].tolist(),
+        "fingerprint": [plan.fingerprints[i] for i in channels.tolist()],
+        "newest": seen["newest"][channels].tolist(),
+        "seen_boot": seen["boot"][channels].tolist(),
+        "seen_seq": seen["seq"][channels].tolist(),
+        "state": dump(states),
+    }
+    return inserting("state", columns, replacing=True)
 
 
 def put_checkpoints(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, bytes]]) -> None:
@@ -111,10 +117,13 @@ def context_ids(connection: sqlite3.Connection, documents: Sequence[str]) -> lis
 
 def add_to_counters(connection: sqlite3.Connection, amounts: Mapping[str, int]) -> None:
     """Add to the named counters."""
-    connection.executemany(
-        "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET n = n + excluded.n",
-        [(name, n) for name, n in amounts.items() if n],
-    )
+    added = [(name, n) for name, n in amounts.items() if n]
+    if added:
+        connection.execute(
+            f"INSERT INTO counter VALUES {', '.join(['(?, ?)'] * len(added))} "  # noqa: S608  constants only
+            "ON CONFLICT (name) DO UPDATE SET n = n + excluded.n",
+            [part for pair in added for part in pair],
+        )
 
 
 def counters(connection: sqlite3.Connection) -> dict[str, int]:

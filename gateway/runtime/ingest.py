@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from gateway.alarms.conditions import RULES, AlarmKind, Severity, Transition
 from gateway.alarms.life import Happening
 from gateway.ledger import alarms as alarm_rows
 from gateway.ledger import quarantine, readings, retention, states
+from gateway.ledger.behind import Transaction
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.columns import Columns, Ints, boot_code, runs
@@ -91,7 +93,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Moved:
-    """Where channels stand after a batch; nothing of it counts before the batch is durable."""
+    """Where channels stand after a batch."""
 
     channels: Ints
     states: npt.NDArray[Any]
@@ -159,8 +161,8 @@ class Ingest:
             states.put_states(connection, self.plan, self.ids, index, self.states.take(index), self.seen)
         touched = frozenset(self.stale) - frozenset(untouched)
         for channel in sorted(touched):
-            with self.ledger.transaction() as connection:
-                state, more, standing = self._rejudge_channel(connection, channel, self.stale[channel], at)
+            with self.ledger.behind.transaction(behind=False) as transaction:
+                state, more, standing = self._rejudge_channel(transaction, channel, self.stale[channel], at)
             self.progress()
             self.states[channel], self.alarms = state, standing
             happenings += more
@@ -184,41 +186,54 @@ class Ingest:
         """Take over what people did to alarms."""
         self.alarms = alarm_rows.open_alarms(self.ledger.connection)
 
-    def process(self, batch: Batch) -> Done:
+    def process(self, batch: Batch, *, behind: bool = False) -> Done:
         """Judge and commit one batch; return what became of it. What raises has changed nothing.
 
+        With `behind` it may return before the batch is durable: `committing` tells, and the next batch is judged
+        meanwhile. Should that fail, the ledger raises it to whoever uses it next, and is to be opened anew.
         Should judging again not have been finished, it comes first: a state of another plan is not gone on from.
         """
         if self.stale:
-            return self.rejudge(batch.at or max(batch.received_at, default=0)).plus(self.process(batch))
+            done = self.rejudge(batch.at or max(batch.received_at, default=0))
+            return done.plus(self.process(batch, behind=behind))
         try:
-            return self._process(batch)
+            return self._process(batch, behind=behind)
         except BaseException:
             self._writer.forget()
             raise
 
-    def _process(self, batch: Batch) -> Done:
+    @property
+    def committing(self) -> Future[None] | None:
+        """What is being committed behind, done once it is durable."""
+        return self.ledger.behind.last
+
+    def settle(self) -> None:
+        """Wait until everything is durable that was processed. Raises what went wrong."""
+        self.ledger.behind.settled()
+
+    def _process(self, batch: Batch, *, behind: bool) -> Done:
         plan = self.plan
         intake = receive(plan, self.seen, batch.readings, None if batch.recorded else batch.at, self.horizon)
-        with self.ledger.transaction() as connection:
+        with self.ledger.behind.transaction(behind=behind) as transaction:
             if intake.doubtful.any():
-                intake = without_repeats(intake, readings.met(connection, intake.stretches(), self.ids))
-            stored = readings.find(connection, intake.questions(), self.ids)
+                intake = without_repeats(intake, readings.met(transaction.connection, intake.stretches(), self.ids))
+            questions = intake.questions()
+            stored = readings.find(transaction.connection, questions, self.ids) if questions else []
             settled = settle(intake, self.seen, stored, self.lateness_ns)
             refused = [*batch.refused, *settled.refused]
-            done, moved = self._store(connection, batch, settled)
+            done, moved = self._store(transaction, batch, settled)
             received = len(batch.readings) + len(batch.refused)
             done = replace(
                 done, received=received, duplicate=settled.duplicates, quarantined=len(refused),
                 reasons=Counter(r.reason.value for r in refused), places=[_places(settled)] if batch.recorded else (),
             )  # fmt: skip
-            self._count(connection, batch, done, refused)
+            self._count(transaction, batch, done, refused)
             if batch.entry is not None:  # it was counted when it came
                 done = replace(done, received=done.received - 1, quarantined=done.quarantined - 1)
         self._adopt(moved)
         return done
 
-    def _count(self, connection: sqlite3.Connection, batch: Batch, done: Done, refused: Sequence[Refusal]) -> None:
+    def _count(self, transaction: Transaction, batch: Batch, done: Done, refused: Sequence[Refusal]) -> None:
         """Keep what was refused, and let every reading end in exactly one counter."""
         amounts = {
             "received": done.received,
@@ -228,16 +243,18 @@ class Ingest:
             "late": done.late,
         }
         if batch.entry is None:
-            quarantine.put(connection, [self._evidence(batch, r) for r in refused], once=batch.recorded)
+            evidence = [self._evidence(batch, r) for r in refused]
+            if evidence:
+                transaction.write(lambda c: quarantine.put(c, evidence, once=batch.recorded))
         else:
             amounts["received"] -= 1
             amounts["quarantined"] -= 1
-            again = refused[0] if refused else None
-            quarantine.reopen_or_release(connection, batch.entry, again, batch.at or 0)
-        states.add_to_counters(connection, amounts)
+            entry, again, at = batch.entry, refused[0] if refused else None, batch.at or 0
+            transaction.write(lambda c: quarantine.reopen_or_release(c, entry, again, at))
+        transaction.write(lambda c: states.add_to_counters(c, amounts))
 
     def _adopt(self, moved: _Moved | None) -> None:
-        """Take over where channels stand, once it is durable."""
+        """Take over where channels stand, once that is written or will be before anything else."""
         if moved is not None:
             self.states.put(moved.channels, moved.states)
             self.seen, self.alarms = moved.seen, moved.alarms
@@ -279,12 +296,12 @@ class Ingest:
             payload = _record(payload, refusal.record)
         return refusal, batch.received_at[i], batch.topic[i] if i < len(batch.topic) else None, payload
 
-    def _store(self, connection: sqlite3.Connection, batch: Batch, settled: Settled) -> tuple[Done, _Moved | None]:
+    def _store(self, transaction: Transaction, batch: Batch, settled: Settled) -> tuple[Done, _Moved | None]:
         """Judge the new readings and write them with everything they change."""
         if not len(settled.columns):
             return Done(), None
         plan = self.plan
-        counts = DeviceCounts(connection, plan, self.ids)
+        counts = DeviceCounts(transaction, plan, self.ids)
         new, shifted = counts.counted(settled), counts.shifted
         received = np.array(batch.received_at, np.int64)[settled.source]
         rerun = self._needs_rerun(new, settled)
@@ -306,7 +323,7 @@ class Ingest:
             part = new if plain.all() else new.take(plain)
             channels, _, _ = runs(part.channel)
             judgement = judge(plan, self.states.take(channels), part)
-            self._writer.write(connection, part, judgement, received[plain], settled.late[plain].astype(np.int64))
+            self._writer.write(transaction, part, judgement, received[plain], settled.late[plain].astype(np.int64))
             happenings += happen(plan, judgement.changes, part, judgement, standing)
             after.put(np.searchsorted(touched, channels), judgement.states)
             checks += len(judgement.verdicts)
@@ -316,7 +333,7 @@ class Ingest:
                 readings=new.take(rows), late=settled.late[rows], received_at=received[rows],
                 since=min([*new.time[rows].tolist(), *([shifted[channel]] if channel in shifted else [])]),
             )  # fmt: skip
-            state, more, n = self._amend(connection, channel, late, int(received.max()), counts, standing)
+            state, more, n = self._amend(transaction, channel, late, int(received.max()), counts, standing)
             after[np.searchsorted(touched, channel)] = state
             happenings += more
             checks += n
@@ -324,17 +341,18 @@ class Ingest:
             aside = new.take(settled.beyond)
             channels, _, _ = runs(aside.channel)
             alone = judge(plan, fresh(len(channels)), aside, alone=True)
-            self._writer.write(connection, aside, alone, received[settled.beyond], np.full(len(aside), readings.BEYOND))
+            beyond = np.full(len(aside), readings.BEYOND)
+            self._writer.write(transaction, aside, alone, received[settled.beyond], beyond)
             checks += len(alone.verdicts)
         happenings += reconcile(
-            plan, _with_conditions(touched, after), standing, amended=False, past=alarm_rows.Past(connection),
+            plan, _with_conditions(touched, after), standing, amended=False, past=alarm_rows.Past(transaction),
             columns=part, judgement=judgement,
         )  # fmt: skip
         at = int(new.time.max())
         happenings = self._with_common(touched, after, standing, happenings, at, amended=bool(amend.any()))
-        alarm_rows.put(connection, happenings)
-        states.put_states(connection, plan, self.ids, touched, after, after_seen)
-        since_checkpoint = self._checkpoint(connection, touched, after, new)
+        transaction.write(lambda c: alarm_rows.put(c, happenings))
+        transaction.write(states.putting(plan, self.ids, touched, after, after_seen))
+        since_checkpoint = self._checkpoint(transaction, touched, after, new)
         done = Done(
             stored=len(new),
             late=int(settled.late.sum()),
@@ -374,7 +392,7 @@ class Ingest:
 
     def _amend(
         self,
-        connection: sqlite3.Connection,
+        transaction: Transaction,
         channel: int,
         come: _Late,
         at: int,
@@ -382,6 +400,7 @@ class Ingest:
         standing: dict[Any, Any],
     ) -> tuple[npt.NDArray[Any], list[Happening], int]:
         """Judge again the stretch of one channel that late readings fall into; return its state, events and checks."""
+        connection = transaction.connection
         channel_id, new, earliest = int(self.ids[channel]), come.readings, come.since
         states.forget_checkpoints(connection, channel_id, earliest)
         group = group_start(self.plan, self.states[channel], channel)
@@ -393,25 +412,27 @@ class Ingest:
         columns = joined.take(order)
         judgement = judge(self.plan, state, columns)
         place = np.argsort(order, kind="stable")
-        self._writer.write_part(connection, columns, judgement, place[len(old.columns) :], come.late, come.received_at)
-        self._writer.supersede(connection, columns, judgement, old, place[: len(old.columns)], at, self.progress)
+        rows = place[len(old.columns) :]
+        self._writer.write_part(transaction, columns, judgement, rows, come.late, come.received_at)
+        self._writer.supersede(transaction, columns, judgement, old, place[: len(old.columns)], at, self.progress)
         facts = self.plan.facts[channel]
         seen = alarm_rows.recorded(connection, facts.device, facts.channel)
         happenings = happen(self.plan, judgement.changes, columns, judgement, standing, seen)
         happenings += reconcile(
-            self.plan, {channel: judgement.states[0]}, standing, amended=True, past=alarm_rows.Past(connection),
+            self.plan, {channel: judgement.states[0]}, standing, amended=True, past=alarm_rows.Past(transaction),
             columns=columns, judgement=judgement,
         )  # fmt: skip
         return judgement.states[0], happenings, int((~np.isnan(new.reference)).sum())
 
     def _rejudge_channel(
-        self, connection: sqlite3.Connection, channel: int, since: int, at: int
+        self, transaction: Transaction, channel: int, since: int, at: int
     ) -> tuple[npt.NDArray[Any], list[Happening], dict[Any, Any]]:
+        connection = transaction.connection
         channel_id = int(self.ids[channel])
         states.forget_checkpoints(connection, channel_id, since)
         known = states.checkpoint_before(connection, channel_id, since)
         start, state = _beginning(connection, channel_id, since) if known is None else (known[0], load([known[1]]))
-        counts = DeviceCounts(connection, self.plan, self.ids)
+        counts = DeviceCounts(transaction, self.plan, self.ids)
         old = counts.filled(readings.since(connection, channel, channel_id, start), channel, start)
         standing = dict(self.alarms)
         happenings: list[Happening] = []
@@ -421,29 +442,30 @@ class Ingest:
             judgement = judge(self.plan, state, old.columns)
             self.progress()
             self._writer.supersede(
-                connection, old.columns, judgement, old, np.arange(len(old.columns)), at, self.progress
+                transaction, old.columns, judgement, old, np.arange(len(old.columns)), at, self.progress
             )
             facts = self.plan.facts[channel]
             seen = alarm_rows.recorded(connection, facts.device, facts.channel)
             happenings = happen(self.plan, judgement.changes, old.columns, judgement, standing, seen)
             state = judgement.states
             happenings += reconcile(
-                self.plan, {channel: state[0]}, standing, amended=True, past=alarm_rows.Past(connection),
+                self.plan, {channel: state[0]}, standing, amended=True, past=alarm_rows.Past(transaction),
                 columns=old.columns, judgement=judgement,
             )  # fmt: skip
         alarm_rows.put(connection, happenings)
         states.put_states(connection, self.plan, self.ids, index, state, self.seen)
         return state[0], happenings, standing
 
-    def _checkpoint(self, connection: sqlite3.Connection, touched: Ints, after: npt.NDArray[Any], new: Columns) -> Ints:
+    def _checkpoint(self, transaction: Transaction, touched: Ints, after: npt.NDArray[Any], new: Columns) -> Ints:
         """Keep the states of channels that have had enough readings since; return how many each has had."""
         channels, _, counts = runs(new.channel)
         since = self._since_checkpoint.copy()
         since[channels] += counts
         due = since[touched] >= CHECKPOINT_READINGS
         if due.any():
-            rows = zip(self.ids[touched[due]].tolist(), after["time"][due].tolist(), dump(after[due]), strict=True)
-            states.put_checkpoints(connection, rows)
+            times, packed = after["time"][due].tolist(), dump(after[due])
+            rows = list(zip(self.ids[touched[due]].tolist(), times, packed, strict=True))
+            transaction.write(lambda c: states.put_checkpoints(c, rows))
             since[touched[due]] = 0
         return since
 
