@@ -281,7 +281,7 @@ def _superseded(
         own = since not in certified or bool(standards & {device, plan.facts[index].standard})
         since = max(since, first_left(ledger.connection, number))
         count = ledger.connection.execute(
-            """SELECT COUNT(*) FROM reading WHERE channel = ? AND time >= ? AND verdict IS NOT NULL
+            """SELECT COUNT(*) FROM by_time WHERE channel = ? AND time >= ? AND verdict IS NOT NULL
                AND (? OR standard IN (SELECT value FROM json_each(?)))""",
             (number, since, own, json.dumps(sorted(standards))),
         ).fetchone()[0]

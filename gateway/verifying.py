@@ -195,7 +195,7 @@ class _Run:
             if (device, channel) in self.plan.index:
                 continue
             rows = self.connection.execute(
-                "SELECT time FROM reading WHERE channel = ? AND verdict IS NOT NULL", (number,)
+                "SELECT time FROM by_time WHERE channel = ? AND verdict IS NOT NULL", (number,)
             )
             for (time,) in rows:
                 if self._asked(int(time)):
@@ -252,7 +252,7 @@ class _Run:
     def _cut(self, number: int, after: int) -> int:
         """Return up to when to read: some thousand readings on, or the end asked for."""
         row = self.connection.execute(
-            "SELECT time FROM reading WHERE channel = ? AND time > ? ORDER BY time LIMIT 1 OFFSET ?",
+            "SELECT time FROM moments WHERE channel = ? AND time > ? ORDER BY time LIMIT 1 OFFSET ?",
             (number, after, TOGETHER),
         ).fetchone()
         last = 2**63 - 1 if self.end is None else self.end - 1

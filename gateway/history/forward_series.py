@@ -86,7 +86,7 @@ class ChannelSeries:
         self.know({channel}, int(connection.execute("SELECT MAX(id) FROM reading").fetchone()[0] or 0))
         row = None
         if len(self._tags[channel]) > 1:
-            which = "SELECT id FROM reading WHERE channel = ? AND time >= ? ORDER BY time LIMIT 1"
+            which = "SELECT id FROM moments WHERE channel = ? AND time >= ? ORDER BY time LIMIT 1"
             row = connection.execute(which, (channel, time)).fetchone()
         return self.tags(0 if row is None else int(row[0]), channel)
 

@@ -29,11 +29,11 @@ __all__ = ["LedgerHistory", "channel_settings"]
 
 _RAW = """
     SELECT time, value, reference, reference_u, x, seq, boot, stable, quality, received_at, late
-    FROM reading WHERE channel = ? AND time >= ? AND time < ?
+    FROM by_time WHERE channel = ? AND time >= ? AND time < ?
     ORDER BY time, boot, seq, value, reference, reference_u, x, id"""
 _SPAN = """
-    SELECT (SELECT MIN(time) FROM reading WHERE channel = ?1 AND time >= ?2 AND time < ?3),
-           (SELECT MAX(time) FROM reading WHERE channel = ?1 AND time >= ?2 AND time < ?3)"""
+    SELECT (SELECT time FROM moments WHERE channel = ?1 AND time >= ?2 AND time < ?3 ORDER BY time LIMIT 1),
+           (SELECT time FROM moments WHERE channel = ?1 AND time >= ?2 AND time < ?3 ORDER BY time DESC LIMIT 1)"""
 _KEPT = "SELECT MIN(start), MAX(start) FROM rollup WHERE channel = ? AND start >= ? AND start < ?"
 _QUALITIES = {q.value: q.name.lower() for q in Quality}
 

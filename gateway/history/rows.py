@@ -17,18 +17,18 @@ __all__ = ["Margins", "read_rows", "rows_after", "rows_before"]
 CHUNK = 50_000
 _PLAIN = """
     SELECT r.time, r.value, r.seq, r.boot, r.quality, r.context, r.verdict, r.seq_per_device, r.id
-    FROM reading r WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY r.time"""
+    FROM by_time r WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY r.time"""
 _AMENDED = """
     SELECT r.time, r.value, r.seq, r.boot, r.quality, COALESCE(a.context, r.context), COALESCE(a.verdict, r.verdict),
            r.seq_per_device, r.id
-    FROM reading r LEFT JOIN amendment a ON a.reading = r.id
+    FROM by_time r LEFT JOIN amendment a ON a.reading = r.id
      AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
     WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY r.time"""
 _BEFORE = """
-    SELECT time, value, seq, boot, quality, NULL, NULL, seq_per_device, id FROM reading WHERE channel = ? AND time < ?
+    SELECT time, value, seq, boot, quality, NULL, NULL, seq_per_device, id FROM by_time WHERE channel = ? AND time < ?
     ORDER BY time DESC, boot DESC, seq DESC, value DESC LIMIT ?"""
 _AFTER = """
-    SELECT time, value, seq, boot, quality, NULL, NULL, seq_per_device, id FROM reading WHERE channel = ? AND time >= ?
+    SELECT time, value, seq, boot, quality, NULL, NULL, seq_per_device, id FROM by_time WHERE channel = ? AND time >= ?
     ORDER BY time, boot, seq, value LIMIT ?"""
 
 

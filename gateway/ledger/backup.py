@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import Refused, WrongUse
+from gateway.ledger import moments
 from gateway.ledger.store import FIRST_STOP, Ledger, hold
 
 __all__ = ["Copy", "back_up", "inspect", "restore"]
@@ -83,6 +84,10 @@ def inspect(path: Path) -> Copy:
             said = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(1)")]
             if said != ["ok"]:
                 raise Refused(f"{path} is damaged: {said[0][:_WORDS]}", remedy="use another copy")
+            if wrong := moments.wrong(connection):
+                raise Refused(
+                    f"{path} is damaged: {wrong} entries of readings by time or number", remedy="use another copy"
+                )
             (schema,) = connection.execute("PRAGMA user_version").fetchone()
             (readings,) = connection.execute("SELECT COUNT(*) FROM reading").fetchone()
             last = connection.execute("SELECT received_at FROM reading ORDER BY id DESC LIMIT 1").fetchone()

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.ledger import moments
 from gateway.ledger.store import Ledger
 
 __all__ = [
@@ -165,11 +166,11 @@ def amended_after(connection: sqlite3.Connection, after: int, limit: int) -> tup
 
 _CROWDED = """
     SELECT r.id, r.channel, r.time FROM reading r WHERE {which} AND (
-        EXISTS (SELECT 1 FROM reading o WHERE o.channel = r.channel AND o.time = r.time AND o.id < r.id)
+        EXISTS (SELECT 1 FROM moments o WHERE o.channel = r.channel AND o.time = r.time AND o.id < r.id)
         OR EXISTS (SELECT 1 FROM forward_shift s WHERE s.channel = r.channel AND s.slot = r.time AND s.reading <> r.id)
     ) ORDER BY r.id"""
 _TAKEN = """
-    SELECT time FROM reading WHERE channel = ?1 AND time BETWEEN ?2 AND ?3
+    SELECT time FROM moments WHERE channel = ?1 AND time BETWEEN ?2 AND ?3
     UNION SELECT slot FROM forward_shift WHERE channel = ?1 AND slot BETWEEN ?2 AND ?3"""
 BLOCK_NS = 4096
 
@@ -210,6 +211,9 @@ def slots(ledger: Ledger, which: str, bounds: Sequence[int]) -> dict[int, int]:
     nanosecond given away moves on itself.
     """
     connection = ledger.connection
+    if moments.unplaced(connection):
+        with ledger.transaction():
+            moments.place(connection)
     crowded = connection.execute(_CROWDED.format(which=which), bounds).fetchall()
     if not crowded:
         return {}

@@ -47,13 +47,13 @@ TOGETHER = 256
 _SINCE = f"""
     SELECT {", ".join(f"r.{f}" for f in _FIELDS)}, r.id, COALESCE(a.context, r.context),
            COALESCE(a.verdict, r.verdict), COALESCE(a.version, 0)
-    FROM reading r LEFT JOIN amendment a ON a.reading = r.id
+    FROM by_time r LEFT JOIN amendment a ON a.reading = r.id
      AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
     WHERE r.channel = ? AND r.time > ? AND r.time <= ? AND (r.late = 2) = ?"""  # noqa: S608  constants only
 
 _VERDICTS = """
     SELECT r.time, json_extract(c.document, '$.layout'), COALESCE(a.verdict, r.verdict)
-    FROM reading r LEFT JOIN amendment a ON a.reading = r.id
+    FROM by_time r LEFT JOIN amendment a ON a.reading = r.id
      AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
     JOIN context c ON c.id = COALESCE(a.context, r.context)
     WHERE r.channel = ? AND r.time >= ? AND r.verdict IS NOT NULL AND r.late <> 2 ORDER BY r.time"""
@@ -177,7 +177,7 @@ def _columns(rows: Sequence[tuple[Any, ...]], channel: int | Ints) -> Columns:
 
 def met(connection: sqlite3.Connection, stretches: Iterable[Stretch], channel_ids: Ints) -> Columns:
     """Return stored readings of the stretches: not all where far more are stored than came again."""
-    query = f"SELECT {_SELECT} FROM reading WHERE channel = ? AND time BETWEEN ? AND ? LIMIT ?"  # noqa: S608  constants only
+    query = f"SELECT {_SELECT} FROM by_time WHERE channel = ? AND time BETWEEN ? AND ? LIMIT ?"  # noqa: S608  constants only
     rows: list[tuple[Any, ...]] = []
     channels: list[Ints] = []
     for s in stretches:
@@ -189,8 +189,8 @@ def met(connection: sqlite3.Connection, stretches: Iterable[Stretch], channel_id
 
 def find(connection: sqlite3.Connection, questions: Sequence[Question], channel_ids: Ints) -> list[Columns]:
     """Answer each question: the channel's stored readings of that moment, or of that (boot, seq)."""
-    moment = f"SELECT {_SELECT} FROM reading WHERE channel = ? AND time = ?"  # noqa: S608  constants only
-    number = f"SELECT {_SELECT} FROM reading WHERE channel = ? AND seq = ? AND boot = ? AND boot IS NOT NULL AND seq IS NOT NULL"  # noqa: S608,E501  constants only
+    moment = f"SELECT {_SELECT} FROM by_time WHERE channel = ? AND time = ?"  # noqa: S608  constants only
+    number = f"SELECT {_SELECT} FROM by_number WHERE channel = ? AND seq = ? AND boot = ?"  # noqa: S608  constants only
     if not questions:
         return []
     answers, nothing = [], _columns([], 0)

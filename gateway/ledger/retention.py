@@ -27,7 +27,7 @@ FAR = 20_000
 """While so many superseded verdicts wait to be forwarded, nothing is deleted."""
 
 _OLDEST = """
-    SELECT id, time, value, reference, boot, seq, context, verdict FROM reading
+    SELECT id, time, value, reference, boot, seq, context, verdict FROM by_time
     WHERE channel = ? AND time < ? AND id < (SELECT MAX(id) FROM reading) ORDER BY time LIMIT ?"""
 
 _DRAW_ROLLED = """
@@ -131,9 +131,9 @@ def pending(connection: sqlite3.Connection) -> int | None:
 def first_time(connection: sqlite3.Connection, channel_id: int, after: int) -> int | None:
     """Return the time (ns) of the channel's first reading from `after` on."""
     row = connection.execute(
-        "SELECT MIN(time) FROM reading WHERE channel = ? AND time >= ?", (channel_id, after)
+        "SELECT time FROM moments WHERE channel = ? AND time >= ? ORDER BY time LIMIT 1", (channel_id, after)
     ).fetchone()
-    return None if row[0] is None else int(row[0])
+    return None if row is None else int(row[0])
 
 
 def counts_device(connection: sqlite3.Connection, channel_id: int, start: int, end: int) -> bool:
@@ -145,7 +145,7 @@ def counts_device(connection: sqlite3.Connection, channel_id: int, start: int, e
 def count_between(connection: sqlite3.Connection, channel_id: int, start: int, end: int) -> int:
     """Return how many readings of the channel lie in [start, end) ns."""
     row = connection.execute(
-        "SELECT COUNT(*) FROM reading WHERE channel = ? AND time >= ? AND time < ?", (channel_id, start, end)
+        "SELECT COUNT(*) FROM moments WHERE channel = ? AND time >= ? AND time < ?", (channel_id, start, end)
     ).fetchone()
     return int(row[0])
 
@@ -153,7 +153,7 @@ def count_between(connection: sqlite3.Connection, channel_id: int, start: int, e
 def is_settled(connection: sqlite3.Connection, channel_id: int, start: int, end: int, read: int) -> bool:
     """Return whether others have taken over all readings of the channel in [start, end) ns: those up to reading.id
     `read`."""
-    later = "SELECT 1 FROM reading WHERE channel = ? AND time >= ? AND time < ? AND id > ? LIMIT 1"
+    later = "SELECT 1 FROM moments WHERE channel = ? AND time >= ? AND time < ? AND id > ? LIMIT 1"
     return connection.execute(later, (channel_id, start, end, read)).fetchone() is None
 
 
@@ -181,7 +181,7 @@ def delete_some(connection: sqlite3.Connection, channel_id: int, run: int, aroun
         "SELECT time, rolled FROM horizon WHERE channel = ?", (channel_id,)
     ).fetchone()
     edge = connection.execute(
-        "SELECT time FROM reading WHERE channel = ? AND time < ? ORDER BY time DESC LIMIT 1 OFFSET ?",
+        "SELECT time FROM moments WHERE channel = ? AND time < ? ORDER BY time DESC LIMIT 1 OFFSET ?",
         (channel_id, horizon, around - 1),
     ).fetchone()
     rows = [] if edge is None else connection.execute(_OLDEST, (channel_id, edge[0], CHUNK)).fetchall()

@@ -169,9 +169,9 @@ def stale_hours(connection: sqlite3.Connection, channel: int, after: int) -> lis
     """Return the channel's hours whose roll-up does not hold; `after` is the cursor."""
     marked = connection.execute("SELECT DISTINCT start FROM rollup_stale WHERE channel = ?", (channel,)).fetchall()
     newest = connection.execute("SELECT MAX(id) FROM reading").fetchone()[0] or 0
-    chosen = "+id > ?1 AND channel = ?2" if newest - after > FAR else "id > ?1 AND +channel = ?2"  # + hides an index
+    rows = "moments WHERE +id > ?1" if newest - after > FAR else "reading WHERE id > ?1"  # + hides an index
     new = connection.execute(
-        f"SELECT DISTINCT time - time % ?3 FROM reading WHERE {chosen}",  # noqa: S608  constants only
+        f"SELECT DISTINCT time - time % ?3 FROM {rows} AND channel = ?2",  # noqa: S608  constants only
         (after, channel, HOUR_NS),
     ).fetchall()
     hours = {int(s) for (s,) in (*marked, *new)}
@@ -230,7 +230,7 @@ def hours_after(connection: sqlite3.Connection, channel: int, time: int, n: int)
 def _rolled_hours(connection: sqlite3.Connection, channel: int, chosen: str, time: int, n: int) -> set[int]:
     rows = connection.execute(
         f"SELECT DISTINCT start FROM rollup WHERE channel = ?1 AND start IN "  # noqa: S608  constants only
-        f"(SELECT time - time % {HOUR_NS} FROM (SELECT time FROM reading WHERE channel = ?1 AND {chosen} LIMIT ?3))",
+        f"(SELECT time - time % {HOUR_NS} FROM (SELECT time FROM moments WHERE channel = ?1 AND {chosen} LIMIT ?3))",
         (channel, time, n),
     )
     return {int(start) for (start,) in rows}
@@ -239,7 +239,7 @@ def _rolled_hours(connection: sqlite3.Connection, channel: int, chosen: str, tim
 def is_amended(connection: sqlite3.Connection, channel: int, start: int, end: int) -> bool:
     """Return whether a verdict of the channel in [start, end) has been superseded."""
     row = connection.execute(
-        "SELECT 1 FROM reading r WHERE r.channel = ? AND r.time >= ? AND r.time < ? AND r.verdict IS NOT NULL"
+        "SELECT 1 FROM by_time r WHERE r.channel = ? AND r.time >= ? AND r.time < ? AND r.verdict IS NOT NULL"
         " AND EXISTS (SELECT 1 FROM amendment a WHERE a.reading = r.id) LIMIT 1",
         (channel, start, end),
     ).fetchone()

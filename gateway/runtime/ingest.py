@@ -19,7 +19,7 @@ import numpy.typing as npt
 from gateway.alarms.conditions import RULES, AlarmKind, Severity, Transition
 from gateway.alarms.life import Happening
 from gateway.ledger import alarms as alarm_rows
-from gateway.ledger import quarantine, readings, retention, states
+from gateway.ledger import moments, quarantine, readings, retention, states
 from gateway.ledger.behind import Transaction
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading, Refusal
@@ -38,6 +38,10 @@ from gateway.runtime.writing import Writer
 
 __all__ = ["Batch", "Done", "Ingest"]
 
+MANY_UNPLACED = 8192
+"""So many readings at most lie in the order they came in, not yet placed among those of their channels."""
+FEW_NEW = 32
+"""A batch with no more new readings is in no haste: they are placed at once."""
 CHECKPOINT_READINGS = 256
 """At most this many readings of a channel lie between two checkpoints, so that late data re-runs little."""
 
@@ -131,6 +135,7 @@ class Ingest:
             self._writer = Writer(connection, plan, standing.ids)
             self.alarms = alarm_rows.open_alarms(connection)
             self.horizon = retention.horizons(connection, standing.ids)
+            self._unplaced = moments.unplaced(connection)
         self.ids, self.seen, self.states = standing.ids, standing.seen, standing.states
         self._since_checkpoint = np.full(len(plan), CHECKPOINT_READINGS, np.int64)
         self._standards = {boot_code(name): name for name in plan.devices}
@@ -216,9 +221,10 @@ class Ingest:
         intake = receive(plan, self.seen, batch.readings, None if batch.recorded else batch.at, self.horizon)
         with self.ledger.behind.transaction(behind=behind) as transaction:
             if intake.doubtful.any():
-                intake = without_repeats(intake, readings.met(transaction.connection, intake.stretches(), self.ids))
+                stretches = intake.stretches()
+                intake = without_repeats(intake, readings.met(self._placed(transaction), stretches, self.ids))
             questions = intake.questions()
-            stored = readings.find(transaction.connection, questions, self.ids) if questions else []
+            stored = readings.find(self._placed(transaction), questions, self.ids) if questions else []
             settled = settle(intake, self.seen, stored, self.lateness_ns)
             refused = [*batch.refused, *settled.refused]
             done, moved = self._store(transaction, batch, settled)
@@ -228,10 +234,26 @@ class Ingest:
                 reasons=Counter(r.reason.value for r in refused), places=[_places(settled)] if batch.recorded else (),
             )  # fmt: skip
             self._count(transaction, batch, done, refused)
+            unplaced = self._place(transaction, done.stored)
             if batch.entry is not None:  # it was counted when it came
                 done = replace(done, received=done.received - 1, quarantined=done.quarantined - 1)
         self._adopt(moved)
+        self._unplaced = unplaced
         return done
+
+    def _placed(self, transaction: Transaction) -> sqlite3.Connection:
+        """Return the connection to a ledger that has placed what it holds, so that it can be asked much."""
+        if self._unplaced:
+            moments.place(transaction.connection)
+        return transaction.connection
+
+    def _place(self, transaction: Transaction, new: int) -> int:
+        """Have readings placed when they are many or few; return how many are not."""
+        unplaced = self._unplaced + new
+        if not unplaced or (new > FEW_NEW and unplaced < MANY_UNPLACED):
+            return unplaced
+        transaction.write(moments.place)
+        return 0
 
     def _count(self, transaction: Transaction, batch: Batch, done: Done, refused: Sequence[Refusal]) -> None:
         """Keep what was refused, and let every reading end in exactly one counter."""
@@ -265,6 +287,10 @@ class Ingest:
         if self.stale:
             return self.rejudge(at).plus(self.tick(at))
         plan = self.plan
+        if self._unplaced:
+            with self.ledger.transaction() as connection:
+                moments.place(connection)
+            self._unplaced = 0
         silent = silent_since(plan, self.states, at)
         if not len(silent):
             return Done()

@@ -287,7 +287,7 @@ def _walk(ingest: Ingest, edge: _Edge, until: int) -> States | None:
     else:
         after, state = NEVER, fresh(1)
     far = ledger.connection.execute(
-        "SELECT time FROM reading WHERE channel = ? AND time > ? AND time < ? ORDER BY time LIMIT 1 OFFSET ?",
+        "SELECT time FROM moments WHERE channel = ? AND time > ? AND time < ? ORDER BY time LIMIT 1 OFFSET ?",
         (edge.number, after, until, WALK),
     ).fetchone()
     last = until - 1 if far is None else int(far[0])

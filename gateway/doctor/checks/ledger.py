@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from gateway.doctor import Finding, Site, fine, problem, warning
 from gateway.doctor.reading import Unreadable, ledger_path, read_ledger, schema_known
+from gateway.ledger import moments
 
 __all__ = ["check"]
 
@@ -51,6 +52,7 @@ def _integrity(connection: sqlite3.Connection, path: str) -> Iterator[Finding]:
     connection.set_progress_handler(lambda: int(time.monotonic() > deadline), _STEPS)
     try:
         said = [str(row[0]) for row in connection.execute("PRAGMA quick_check(1)")]
+        lost = moments.wrong(connection) if said == ["ok"] else 0
     except sqlite3.OperationalError as error:
         if "interrupted" not in str(error):
             raise
@@ -58,6 +60,8 @@ def _integrity(connection: sqlite3.Connection, path: str) -> Iterator[Finding]:
         return
     finally:
         connection.set_progress_handler(None, _STEPS)
+    if lost:
+        said = [f"{lost} entries of readings by time or number are wrong"]
     if said == ["ok"]:
         yield fine(f"{path} is whole")
     else:

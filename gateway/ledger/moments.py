@@ -1,0 +1,44 @@
+"""Places readings among those of their channel, many at a time: written as they come, they lie in order of arrival."""
+
+from __future__ import annotations
+
+import sqlite3
+
+__all__ = ["place", "unplaced", "wrong"]
+
+_NEW = "FROM reading WHERE id > (SELECT up_to FROM placed)"
+
+
+def place(connection: sqlite3.Connection) -> None:
+    """Place every reading that is not yet: it is then found by time and number without a search. In a transaction."""
+    connection.execute(f"INSERT INTO moment SELECT channel, time, id {_NEW} ORDER BY channel, time, id")
+    connection.execute(
+        f"INSERT INTO number SELECT channel, seq, boot, id {_NEW} AND boot IS NOT NULL AND seq IS NOT NULL "
+        "ORDER BY channel, seq, boot, id"
+    )
+    connection.execute("UPDATE placed SET up_to = MAX(up_to, (SELECT COALESCE(MAX(id), 0) FROM reading))")
+
+
+def unplaced(connection: sqlite3.Connection) -> int:
+    """Return how many readings are not placed yet."""
+    return int(connection.execute(f"SELECT COUNT(*) {_NEW}").fetchone()[0])
+
+
+def wrong(connection: sqlite3.Connection) -> int:
+    """Return how many readings are placed wrongly, or not at all though they should be: any means damage.
+
+    A ledger of an older schema has indexes instead, which SQLite checks itself.
+    """
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'placed'").fetchone() is None:
+        return 0
+    (found,) = connection.execute(
+        """SELECT (SELECT COUNT(*) FROM moment m WHERE NOT EXISTS
+                   (SELECT 1 FROM reading r WHERE r.id = m.reading AND r.channel = m.channel AND r.time = m.time))
+                + (SELECT COUNT(*) FROM number n WHERE NOT EXISTS
+                   (SELECT 1 FROM reading r WHERE r.id = n.reading AND r.channel = n.channel AND r.seq = n.seq
+                    AND r.boot = n.boot))
+                + (SELECT ABS((SELECT COUNT(*) FROM reading WHERE id <= up_to) - (SELECT COUNT(*) FROM moment))
+                        + ABS((SELECT COUNT(*) FROM reading WHERE id <= up_to AND boot IS NOT NULL AND seq IS NOT NULL)
+                              - (SELECT COUNT(*) FROM number)) FROM placed)"""
+    ).fetchone()
+    return int(found)

@@ -1,0 +1,61 @@
+-- The readings of a channel by time and by number. Not indexes of `reading`: where many channels report, each reading
+-- alone would change a page of its own in each; some thousand together change a few. Those after `placed` are not here
+-- yet: whoever looks takes the views, which see them all.
+CREATE TABLE moment (
+    channel INTEGER NOT NULL, time INTEGER NOT NULL, reading INTEGER NOT NULL, PRIMARY KEY (channel, time, reading)
+) WITHOUT ROWID;
+CREATE TABLE number (
+    channel INTEGER NOT NULL, seq INTEGER NOT NULL, boot TEXT NOT NULL, reading INTEGER NOT NULL,
+    PRIMARY KEY (channel, seq, boot, reading)
+) WITHOUT ROWID;
+CREATE TABLE placed (up_to INTEGER NOT NULL);  -- reading.id; one row
+
+INSERT INTO moment SELECT channel, time, id FROM reading ORDER BY channel, time, id;
+INSERT INTO number SELECT channel, seq, boot, id FROM reading
+    WHERE boot IS NOT NULL AND seq IS NOT NULL ORDER BY channel, seq, boot, id;
+INSERT INTO placed SELECT COALESCE(MAX(id), 0) FROM reading;
+DROP INDEX reading_moment;
+DROP INDEX reading_number;
+
+CREATE TRIGGER reading_gone AFTER DELETE ON reading BEGIN
+    DELETE FROM moment WHERE channel = OLD.channel AND time = OLD.time AND reading = OLD.id;
+    DELETE FROM number WHERE channel = OLD.channel AND seq = OLD.seq AND boot = OLD.boot AND reading = OLD.id;
+END;
+
+-- When a channel has readings, and which.
+CREATE VIEW moments AS
+    SELECT reading AS id, channel, time FROM moment
+    UNION ALL
+    SELECT id, channel, time FROM reading WHERE id > (SELECT up_to FROM placed);
+
+-- The readings themselves, to be asked for by channel and time.
+CREATE VIEW by_time AS
+    SELECT m.reading AS id, m.channel AS channel, m.time AS time, r.boot AS boot, r.seq AS seq, r.value AS value,
+           r.reference AS reference, r.reference_u AS reference_u, r.x AS x, r.value_start AS value_start,
+           r.reference_start AS reference_start, r.flow_m3h AS flow_m3h, r.current_A AS current_A,
+           r.power_factor AS power_factor, r.temperature_C AS temperature_C, r.stable AS stable,
+           r.evidence AS evidence, r.clock AS clock, r.standard AS standard, r.phase AS phase,
+           r.direction AS direction, r.received_at AS received_at, r.late AS late, r.quality AS quality,
+           r.context AS context, r.verdict AS verdict, r.seq_per_device AS seq_per_device
+    FROM moment m CROSS JOIN reading r ON r.id = m.reading
+    UNION ALL
+    SELECT id, channel, time, boot, seq, value, reference, reference_u, x, value_start, reference_start, flow_m3h,
+           current_A, power_factor, temperature_C, stable, evidence, clock, standard, phase, direction, received_at,
+           late, quality, context, verdict, seq_per_device
+    FROM reading WHERE id > (SELECT up_to FROM placed);
+
+-- The same, to be asked for by channel, seq and boot.
+CREATE VIEW by_number AS
+    SELECT n.reading AS id, n.channel AS channel, r.time AS time, n.boot AS boot, n.seq AS seq, r.value AS value,
+           r.reference AS reference, r.reference_u AS reference_u, r.x AS x, r.value_start AS value_start,
+           r.reference_start AS reference_start, r.flow_m3h AS flow_m3h, r.current_A AS current_A,
+           r.power_factor AS power_factor, r.temperature_C AS temperature_C, r.stable AS stable,
+           r.evidence AS evidence, r.clock AS clock, r.standard AS standard, r.phase AS phase,
+           r.direction AS direction, r.received_at AS received_at, r.late AS late, r.quality AS quality,
+           r.context AS context, r.verdict AS verdict, r.seq_per_device AS seq_per_device
+    FROM number n CROSS JOIN reading r ON r.id = n.reading
+    UNION ALL
+    SELECT id, channel, time, boot, seq, value, reference, reference_u, x, value_start, reference_start, flow_m3h,
+           current_A, power_factor, temperature_C, stable, evidence, clock, standard, phase, direction, received_at,
+           late, quality, context, verdict, seq_per_device
+    FROM reading WHERE id > (SELECT up_to FROM placed) AND boot IS NOT NULL AND seq IS NOT NULL;
