@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["place", "unplaced", "wrong"]
+__all__ = ["SLOTS", "place", "unplaced", "wrong"]
 
-_NEW = "FROM reading WHERE id > (SELECT up_to FROM placed)"
+SLOTS = 8
+"""Channels are placed in so many turns."""
+
+_NEW = """FROM reading WHERE id > (SELECT MIN(up_to) FROM placed WHERE ?1 IS NULL OR slot = ?1)
+    AND (?1 IS NULL OR channel % 8 = ?1) AND id > (SELECT up_to FROM placed WHERE slot = channel % 8)"""
 
 
-def place(connection: sqlite3.Connection) -> None:
-    """Place every reading that is not yet: it is then found by time and number without a search. In a transaction."""
-    connection.execute(f"INSERT INTO moment SELECT channel, time, id {_NEW} ORDER BY channel, time, id")
+def place(connection: sqlite3.Connection, slot: int | None = None) -> None:
+    """Place the readings that are not yet, so that they are found by time and number without a search: all of them, or
+    those of one slot. In a transaction.
+    """
+    connection.execute(f"INSERT INTO moment SELECT channel, time, id {_NEW} ORDER BY channel, time, id", (slot,))
     connection.execute(
         f"INSERT INTO number SELECT channel, seq, boot, id {_NEW} AND boot IS NOT NULL AND seq IS NOT NULL "
-        "ORDER BY channel, seq, boot, id"
+        "ORDER BY channel, seq, boot, id",
+        (slot,),
     )
-    connection.execute("UPDATE placed SET up_to = MAX(up_to, (SELECT COALESCE(MAX(id), 0) FROM reading))")
+    connection.execute(
+        "UPDATE placed SET up_to = MAX(up_to, (SELECT COALESCE(MAX(id), 0) FROM reading)) "
+        "WHERE ?1 IS NULL OR slot = ?1",
+        (slot,),
+    )
 
 
 def unplaced(connection: sqlite3.Connection) -> int:
     """Return how many readings are not placed yet."""
-    return int(connection.execute(f"SELECT COUNT(*) {_NEW}").fetchone()[0])
+    return int(connection.execute(f"SELECT COUNT(*) {_NEW}", (None,)).fetchone()[0])
 
 
 def wrong(connection: sqlite3.Connection) -> int:
@@ -37,8 +48,9 @@ def wrong(connection: sqlite3.Connection) -> int:
                 + (SELECT COUNT(*) FROM number n WHERE NOT EXISTS
                    (SELECT 1 FROM reading r WHERE r.id = n.reading AND r.channel = n.channel AND r.seq = n.seq
                     AND r.boot = n.boot))
-                + (SELECT ABS((SELECT COUNT(*) FROM reading WHERE id <= up_to) - (SELECT COUNT(*) FROM moment))
-                        + ABS((SELECT COUNT(*) FROM reading WHERE id <= up_to AND boot IS NOT NULL AND seq IS NOT NULL)
-                              - (SELECT COUNT(*) FROM number)) FROM placed)"""
+                + ABS((SELECT COUNT(*) FROM reading JOIN placed ON slot = channel % 8 WHERE id <= up_to)
+                      - (SELECT COUNT(*) FROM moment))
+                + ABS((SELECT COUNT(*) FROM reading JOIN placed ON slot = channel % 8
+                       WHERE id <= up_to AND boot IS NOT NULL AND seq IS NOT NULL) - (SELECT COUNT(*) FROM number))"""
     ).fetchone()
     return int(found)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -38,10 +39,10 @@ from gateway.runtime.writing import Writer
 
 __all__ = ["Batch", "Done", "Ingest"]
 
-MANY_UNPLACED = 8192
-"""So many readings at most lie in the order they came in, not yet placed among those of their channels."""
+TURN_READINGS = 1024
+"""After so many readings the channels of the next slot have theirs placed (`gateway.ledger.moments`)."""
 FEW_NEW = 32
-"""A batch with no more new readings is in no haste: they are placed at once."""
+"""A batch with no more new readings is in no haste: all are placed at once."""
 CHECKPOINT_READINGS = 256
 """At most this many readings of a channel lie between two checkpoints, so that late data re-runs little."""
 
@@ -135,7 +136,7 @@ class Ingest:
             self._writer = Writer(connection, plan, standing.ids)
             self.alarms = alarm_rows.open_alarms(connection)
             self.horizon = retention.horizons(connection, standing.ids)
-            self._unplaced = moments.unplaced(connection)
+            self._unplaced = self._unplaced_before = moments.unplaced(connection)
         self.ids, self.seen, self.states = standing.ids, standing.seen, standing.states
         self._since_checkpoint = np.full(len(plan), CHECKPOINT_READINGS, np.int64)
         self._standards = {boot_code(name): name for name in plan.devices}
@@ -248,12 +249,16 @@ class Ingest:
         return transaction.connection
 
     def _place(self, transaction: Transaction, new: int) -> int:
-        """Have readings placed when they are many or few; return how many are not."""
-        unplaced = self._unplaced + new
-        if not unplaced or (new > FEW_NEW and unplaced < MANY_UNPLACED):
-            return unplaced
-        transaction.write(moments.place)
-        return 0
+        """Have readings placed, all of them or those of the slots whose turn it is; return how many new ones came since
+        all were.
+        """
+        before, unplaced = self._unplaced, self._unplaced + new
+        if unplaced > 0 and new <= FEW_NEW:
+            transaction.write(moments.place)
+            return 0
+        for turn in range(before // TURN_READINGS, unplaced // TURN_READINGS)[: moments.SLOTS]:
+            transaction.write(partial(moments.place, slot=turn % moments.SLOTS))
+        return unplaced
 
     def _count(self, transaction: Transaction, batch: Batch, done: Done, refused: Sequence[Refusal]) -> None:
         """Keep what was refused, and let every reading end in exactly one counter."""
@@ -287,10 +292,11 @@ class Ingest:
         if self.stale:
             return self.rejudge(at).plus(self.tick(at))
         plan = self.plan
-        if self._unplaced:
+        if self._unplaced and self._unplaced == self._unplaced_before:  # nothing comes any more
             with self.ledger.transaction() as connection:
                 moments.place(connection)
             self._unplaced = 0
+        self._unplaced_before = self._unplaced
         silent = silent_since(plan, self.states, at)
         if not len(silent):
             return Done()

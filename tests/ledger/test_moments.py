@@ -38,17 +38,20 @@ def asked(connection: sqlite3.Connection, sql: str, *values: object) -> list[tup
 
 @settings(max_examples=60, deadline=None)
 @given(
-    parts=st.lists(st.tuples(st.lists(ROW, max_size=12), st.booleans()), max_size=5), gone=st.sets(st.integers(1, 20))
+    parts=st.lists(st.tuples(st.lists(ROW, max_size=12), st.sampled_from([None, "all", 1, 2, 3])), max_size=5),
+    gone=st.sets(st.integers(1, 20)),
 )
 def test_the_views_say_what_a_search_of_all_readings_says(
-    parts: list[tuple[list[tuple[int, int, str | None, int | None]], bool]], gone: set[int]
+    parts: list[tuple[list[tuple[int, int, str | None, int | None]], int | str | None]], gone: set[int]
 ) -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     with Ledger(Path(), connection) as ledger:
         ledger._migrate()
         for rows, placed in parts:
             insert(connection, rows)
-            if placed:
+            if isinstance(placed, int):
+                moments.place(connection, placed)
+            elif placed is not None:
                 moments.place(connection)
                 assert moments.unplaced(connection) == 0
         connection.executemany("DELETE FROM reading WHERE id = ?", [(i,) for i in gone])
@@ -83,7 +86,7 @@ def test_a_channel_and_a_time_are_searched_and_no_more_than_the_unplaced_are_sca
                       "by_number WHERE channel = 1 AND seq = 5 AND boot = 'b'"):  # fmt: skip
             plan = [row[3] for row in ledger.connection.execute(f"EXPLAIN QUERY PLAN SELECT time FROM {where}")]
             scans = [step for step in plan if step.startswith("SCAN")]
-            assert scans == ["SCAN placed"], plan
+            assert not scans, plan
 
 
 def test_an_older_ledger_is_brought_up_to_date_with_its_readings_in_place(tmp_path: Path) -> None:
@@ -122,17 +125,17 @@ def test_damage_to_the_places_is_noticed(tmp_path: Path, damage: str) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 20), size=st.integers(1, 60), few=st.integers(0, 40), many=st.integers(1, 80))
+@given(seed=st.integers(0, 20), size=st.integers(1, 60), few=st.integers(0, 40), turn=st.integers(1, 40))
 def test_when_readings_are_placed_changes_no_result(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, size: int, few: int, many: int
+    tmp_path_factory: pytest.TempPathFactory, seed: int, size: int, few: int, turn: int
 ) -> None:
     life = noisy_life(seed)
     life = life + life[10:20]  # repeats
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        for limits in ((10**9, 1), (few, many)):
+        for limits in ((10**9, 1), (few, turn)):
             patch.setattr(ingests, "FEW_NEW", limits[0])
-            patch.setattr(ingests, "MANY_UNPLACED", limits[1])
+            patch.setattr(ingests, "TURN_READINGS", limits[1])
             with Ledger.open(tmp_path_factory.mktemp("ledger")) as ledger:
                 ingest = Ingest(ledger, two_scales(), LATENESS)
                 for start in range(0, len(life), size):
@@ -143,6 +146,7 @@ def test_when_readings_are_placed_changes_no_result(
                 assert moments.unplaced(ledger.connection) <= ingest._unplaced
                 tables = ("reading", "state", "amendment", "alarm_event", "counter")
                 found.append([asked(ledger.connection, f"SELECT * FROM {t}") for t in tables])
-                ingest.tick(10**19 // 2)
+                for _ in range(2):
+                    ingest.tick(10**19 // 2)
                 assert moments.unplaced(ledger.connection) == 0
     assert repr(found[0]) == repr(found[1])

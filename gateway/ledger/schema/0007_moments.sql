@@ -1,6 +1,6 @@
 -- The readings of a channel by time and by number. Not indexes of `reading`: where many channels report, each reading
--- alone would change a page of its own in each; some thousand together change a few. Those after `placed` are not here
--- yet: whoever looks takes the views, which see them all.
+-- alone would change a page of its own in each; many of few channels together change a few. Those after `placed` are
+-- not here yet: whoever looks takes the views, which see them all.
 CREATE TABLE moment (
     channel INTEGER NOT NULL, time INTEGER NOT NULL, reading INTEGER NOT NULL, PRIMARY KEY (channel, time, reading)
 ) WITHOUT ROWID;
@@ -8,12 +8,13 @@ CREATE TABLE number (
     channel INTEGER NOT NULL, seq INTEGER NOT NULL, boot TEXT NOT NULL, reading INTEGER NOT NULL,
     PRIMARY KEY (channel, seq, boot, reading)
 ) WITHOUT ROWID;
-CREATE TABLE placed (up_to INTEGER NOT NULL);  -- reading.id; one row
+-- Up to which reading.id, by channel % 8: the channels of one slot are placed together.
+CREATE TABLE placed (slot INTEGER PRIMARY KEY, up_to INTEGER NOT NULL);
 
 INSERT INTO moment SELECT channel, time, id FROM reading ORDER BY channel, time, id;
 INSERT INTO number SELECT channel, seq, boot, id FROM reading
     WHERE boot IS NOT NULL AND seq IS NOT NULL ORDER BY channel, seq, boot, id;
-INSERT INTO placed SELECT COALESCE(MAX(id), 0) FROM reading;
+INSERT INTO placed SELECT value, (SELECT COALESCE(MAX(id), 0) FROM reading) FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7]');
 DROP INDEX reading_moment;
 DROP INDEX reading_number;
 
@@ -26,7 +27,8 @@ END;
 CREATE VIEW moments AS
     SELECT reading AS id, channel, time FROM moment
     UNION ALL
-    SELECT id, channel, time FROM reading WHERE id > (SELECT up_to FROM placed);
+    SELECT id, channel, time FROM reading WHERE id > (SELECT MIN(up_to) FROM placed)
+       AND id > (SELECT up_to FROM placed WHERE slot = channel % 8);
 
 -- The readings themselves, to be asked for by channel and time.
 CREATE VIEW by_time AS
@@ -42,7 +44,8 @@ CREATE VIEW by_time AS
     SELECT id, channel, time, boot, seq, value, reference, reference_u, x, value_start, reference_start, flow_m3h,
            current_A, power_factor, temperature_C, stable, evidence, clock, standard, phase, direction, received_at,
            late, quality, context, verdict, seq_per_device
-    FROM reading WHERE id > (SELECT up_to FROM placed);
+    FROM reading WHERE id > (SELECT MIN(up_to) FROM placed)
+       AND id > (SELECT up_to FROM placed WHERE slot = channel % 8);
 
 -- The same, to be asked for by channel, seq and boot.
 CREATE VIEW by_number AS
@@ -58,4 +61,5 @@ CREATE VIEW by_number AS
     SELECT id, channel, time, boot, seq, value, reference, reference_u, x, value_start, reference_start, flow_m3h,
            current_A, power_factor, temperature_C, stable, evidence, clock, standard, phase, direction, received_at,
            late, quality, context, verdict, seq_per_device
-    FROM reading WHERE id > (SELECT up_to FROM placed) AND boot IS NOT NULL AND seq IS NOT NULL;
+    FROM reading WHERE id > (SELECT MIN(up_to) FROM placed)
+       AND id > (SELECT up_to FROM placed WHERE slot = channel % 8) AND boot IS NOT NULL AND seq IS NOT NULL;
