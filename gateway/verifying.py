@@ -23,7 +23,7 @@ import numpy.typing as npt
 from gateway.design import widen
 from gateway.drift.charts import detectors
 from gateway.errors import Refused, WrongUse
-from gateway.ledger import readings, retention
+from gateway.ledger import moments, readings, retention
 from gateway.ledger.registry import designed
 from gateway.metrology.conformity import Conformity
 from gateway.metrology.instants import format_instant
@@ -123,6 +123,7 @@ def verify_verdicts(
     run = _Run(connection=connection, plan=plan, plan_as_of=plan_as_of, found=found, start=start, end=end)
     run.note_pending(numbers)
     run.note_forgotten(numbers)
+    run.note_misplaced(numbers)
     known = {plan.index[name]: number for name, number in numbers.items() if name in plan.index}
     for part in run.parts(dict(sorted(known.items()))):
         run.compare(part)
@@ -200,6 +201,14 @@ class _Run:
             for (time,) in rows:
                 if self._asked(int(time)):
                     self._differs(device, channel, int(time), None, [("registry", "a channel", None)])
+
+    def note_misplaced(self, numbers: dict[tuple[str, str], int]) -> None:
+        """Note readings that are not where their channel has them: no history would show them as they are."""
+        names = {number: name for name, number in numbers.items()}
+        for number, placed, own in moments.misplaced(self.connection):
+            time = placed if placed is not None else own
+            if number in names and time is not None and self._asked(time):
+                self._differs(*names[number], time, None, [("time", _instant(own), _instant(placed))])
 
     def _asked(self, time: int) -> bool:
         return (self.start is None or time >= self.start) and (self.end is None or time < self.end)
@@ -429,6 +438,10 @@ class _Run:
             row = self.connection.execute("SELECT 1 FROM layout WHERE id = ?", (number,)).fetchone()
             self.layouts[number] = None if row is None else readings.layout(self.connection, number)
         return self.layouts[number]
+
+
+def _instant(time: int | None) -> str | None:
+    return None if time is None else format_instant(time)
 
 
 def _contexts_differ(stored: Context, expected: Context) -> list[tuple[str, object, object]]:

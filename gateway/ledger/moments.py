@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["SLOTS", "place", "unplaced", "wrong"]
+__all__ = ["SLOTS", "misplaced", "place", "unplaced", "wrong"]
 
 SLOTS = 8
 """Channels are placed in so many turns."""
@@ -35,22 +35,34 @@ def unplaced(connection: sqlite3.Connection) -> int:
     return int(connection.execute(f"SELECT COUNT(*) {_NEW}", (None,)).fetchone()[0])
 
 
+def misplaced(connection: sqlite3.Connection) -> list[tuple[int, int | None, int | None]]:
+    """Return (channel, time it is placed at, its own time) of what is wrong; None: not there. None of it can be but by
+    damage or by other hands.
+    """
+    found = connection.execute(
+        """SELECT m.channel, m.time, r.time FROM moment m
+           LEFT JOIN reading r ON r.id = m.reading AND r.channel = m.channel WHERE r.time IS NOT m.time
+           UNION ALL
+           SELECT channel, NULL, time FROM reading r JOIN placed p ON p.slot = channel % 8
+           WHERE id <= up_to AND NOT EXISTS
+               (SELECT 1 FROM moment m WHERE m.channel = r.channel AND m.time = r.time AND m.reading = r.id)"""
+    ).fetchall()
+    moved = {(channel, own) for channel, placed, own in found if placed is not None}
+    return [row for row in found if row[1] is not None or (row[0], row[2]) not in moved]
+
+
 def wrong(connection: sqlite3.Connection) -> int:
-    """Return how many readings are placed wrongly, or not at all though they should be: any means damage.
+    """Return how many entries by time or number are wrong or missing: any means damage.
 
     A ledger of an older schema has indexes instead, which SQLite checks itself.
     """
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'placed'").fetchone() is None:
         return 0
-    (found,) = connection.execute(
-        """SELECT (SELECT COUNT(*) FROM moment m WHERE NOT EXISTS
-                   (SELECT 1 FROM reading r WHERE r.id = m.reading AND r.channel = m.channel AND r.time = m.time))
-                + (SELECT COUNT(*) FROM number n WHERE NOT EXISTS
+    (numbers,) = connection.execute(
+        """SELECT (SELECT COUNT(*) FROM number n WHERE NOT EXISTS
                    (SELECT 1 FROM reading r WHERE r.id = n.reading AND r.channel = n.channel AND r.seq = n.seq
                     AND r.boot = n.boot))
-                + ABS((SELECT COUNT(*) FROM reading JOIN placed ON slot = channel % 8 WHERE id <= up_to)
-                      - (SELECT COUNT(*) FROM moment))
                 + ABS((SELECT COUNT(*) FROM reading JOIN placed ON slot = channel % 8
                        WHERE id <= up_to AND boot IS NOT NULL AND seq IS NOT NULL) - (SELECT COUNT(*) FROM number))"""
     ).fetchone()
-    return int(found)
+    return len(misplaced(connection)) + int(numbers)
