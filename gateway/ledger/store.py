@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from gateway.errors import Refused, WrongUse
 from gateway.ledger.behind import Behind
 
 __all__ = ["FIRST_STOP", "Checkpoints", "Ledger", "hold"]
+
+log = logging.getLogger("metergate")
 
 BUSY_MS = 10_000
 FIRST_STOP = "stop it first (systemctl stop metergate, or docker compose stop gateway), and start it again afterwards"
@@ -118,6 +121,8 @@ class Ledger:
                 f"the ledger {self.path} was written by a newer Metergate (schema {have})",
                 remedy=f"use that version or newer; this one knows schema {len(scripts)}",
             )
+        if 0 < have < len(scripts):
+            log.info("the ledger %s is brought up to date, schema %d to %d", self.path, have, len(scripts))
         for number, script in enumerate(scripts[have:], start=have + 1):
             with self.transaction() as connection:
                 if int(connection.execute("PRAGMA user_version").fetchone()[0]) >= number:
