@@ -119,4 +119,5 @@ class Behind:
         """Finish what is being committed, and close the connection."""
         if self._worker is not None:
             self._worker.shutdown()
+            self._worker = None
         self._connection.close()

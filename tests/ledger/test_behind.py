@@ -100,5 +100,7 @@ def test_closing_finishes_what_is_being_committed(tmp_path: Path) -> None:
         transaction.write(lambda _: threading.Event().wait(0.05))
         transaction.write(lambda c: c.execute("INSERT INTO meta VALUES ('k1', '')"))
     ledger.close()
+    with pytest.raises(sqlite3.ProgrammingError), ledger.behind.transaction(behind=False) as transaction:
+        transaction.write(insert("k2"))
     with Ledger.open(tmp_path) as afresh:
         assert afresh.connection.execute("SELECT value FROM meta WHERE key = 'k1'").fetchone() == ("",)
