@@ -15,12 +15,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from itertools import accumulate, islice, repeat
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from collectors.decoders import Address
-from collectors.decoders.quick import quick_line
+from collectors.decoders.quick import quick_lines
 from collectors.decoders.records import (
     IN_FILES,
     MAX_SEQ,
@@ -35,11 +35,13 @@ from collectors.decoders.records import (
 )
 from collectors.decoders.strictjson import Members, NotFinite, NumberText, UnreadableError, Value, parse
 from gateway.errors import Mistake, Mistakes, WrongUse
-from gateway.metrology.readings import EVIDENCE, Reading, Refusal, Why
+from gateway.metrology.readings import EVIDENCE, Reading, Readings, Refusal, Why
 
 __all__ = ["Keep", "Recording", "read", "read_line"]
 
 _CHUNK = 4000
+_TOGETHER = 64
+"""So many lines are read at once: one that must be read alone makes so many be."""
 _FORMS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
 _HINTED = 100
 _NAMED = 10_000
@@ -158,27 +160,39 @@ class _Rows:
 
 
 def _read_ndjson(lines: BinaryIO, into: _Rows) -> None:
-    for number, line in enumerate(lines, start=1):
-        if number == 1:
-            line = line.removeprefix(_MARK)  # noqa: PLW2901  what some editors put before the text is none of it
-        if not line.strip():
-            continue
-        reading = quick_line(line, _ADDRESS, into.source, number)
-        if reading is not None:
-            into.readings.append(reading)
-            if not number % _CHUNK:
-                into.hand_over()
-            continue
-        raw = line.rstrip(b"\r\n")
-        try:
-            value = parse(raw)
-            if not isinstance(value, Members):
-                value = Members()
-                raise UnreadableError(Why.WRONG_TYPE, "the line is no JSON object")  # noqa: TRY301
-        except UnreadableError as error:
-            into.refuse(error, number, raw)
+    filled = ((n, line) for n, line in enumerate(_without_mark(lines), start=1) if line.strip())
+    while together := list(islice(filled, _TOGETHER)):
+        numbers, some = zip(*together, strict=True)
+        readings = quick_lines(some, _ADDRESS, into.source, numbers)
+        if readings is not None:
+            into.readings += readings
         else:
-            into.add(value, number, raw)
+            for number, line in together:
+                _read_alone(line, number, into)
+        into.hand_over()
+
+
+def _without_mark(lines: BinaryIO) -> Iterator[bytes]:
+    """Yield lines, the first one without what some editors put before the text."""
+    yield next(lines, b"").removeprefix(_MARK)
+    yield from lines
+
+
+def _read_alone(line: bytes, number: int, into: _Rows) -> None:
+    readings = quick_lines([line], _ADDRESS, into.source, [number])
+    if readings is not None:
+        into.readings += readings
+        return
+    raw = line.rstrip(b"\r\n")
+    try:
+        value = parse(raw)
+        if not isinstance(value, Members):
+            value = Members()
+            raise UnreadableError(Why.WRONG_TYPE, "the line is no JSON object")  # noqa: TRY301
+    except UnreadableError as error:
+        into.refuse(error, number, raw)
+    else:
+        into.add(value, number, raw)
 
 
 def _read_csv(text: TextIO, into: _Rows) -> None:
@@ -302,43 +316,14 @@ def _value(name: str, cell: str) -> Value:
     return cell
 
 
-def _columns(names: Sequence[str], rows: list[list[str]], lines: list[int], source: int) -> list[Reading] | None:
+def _columns(names: Sequence[str], rows: list[list[str]], lines: list[int], source: int) -> Readings | None:
     """Return the readings of rows of equal width, None when any cell needs a closer look."""
     try:
         columns = {name: _COLUMNS[name](cells) for name, cells in zip(names, zip(*rows, strict=True), strict=True)}
     except (ValueError, KeyError, UnreadableError):
         return None
     kept = {name: cells for name, cells in columns.items() if cells is not None}
-    return _quickly(kept, lines, source) if kept.keys() <= _USUAL else _fully(kept, lines, source)
-
-
-_USUAL = frozenset({
-    "time", "device", "channel", "value", "unit", "reference", "reference_u", "standard", "seq", "boot", "x", "stable",
-    "evidence",
-})  # fmt: skip
-
-
-def _quickly(columns: Mapping[str, Sequence[Any]], lines: list[int], source: int) -> list[Reading]:
-    """Return readings with the usual fields; a call of up to 15 keywords is several times as fast as one of more."""
-    absent = repeat(None)
-    usual = (columns.get(name, absent) for name in ("reference", "reference_u", "standard", "seq", "boot", "x"))
-    rest = (columns.get(name, absent) for name in ("stable", "evidence"))
-    needed = (columns[name] for name in ("time", "device", "channel", "value", "unit"))
-    return [
-        Reading(
-            device=device, channel=channel, time=time, value=value, unit=unit, reference=reference,
-            reference_u=reference_u, standard=standard, x=x, seq=seq, boot=boot, stable=stable, evidence=evidence,
-            source=source, record=line,
-        )
-        for line, time, device, channel, value, unit, reference, reference_u, standard, seq, boot, x, stable, evidence
-        in zip(lines, *needed, *usual, *rest, strict=False)
-    ]  # fmt: skip
-
-
-def _fully(columns: Mapping[str, Sequence[Any]], lines: list[int], source: int) -> list[Reading]:
-    present = (*columns, "record")
-    rows = zip(*columns.values(), lines, strict=True)
-    return [Reading(source=source, **dict(zip(present, row, strict=True))) for row in rows]
+    return Readings({**kept, "source": [source] * len(rows), "record": lines})
 
 
 _Column = Sequence[Any] | None

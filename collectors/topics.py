@@ -188,7 +188,7 @@ class Router:
             for i, m in enumerate(part, start):
                 yield self.decode(m.topic, m.payload, i, m.received_at)
 
-    def _together(self, messages: Sequence[Message], start: int) -> list[Reading] | None:
+    def _together(self, messages: Sequence[Message], start: int) -> Sequence[Reading] | None:
         """Return one reading for each message where one decoder can read all of them at once."""
         routes = [self._known.get(m.topic) for m in messages]
         first = routes[0]

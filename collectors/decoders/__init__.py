@@ -92,7 +92,7 @@ class Profile:
 class Decoded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one message said: readings, refusals of records (or of the whole message), and remarks for a person."""
 
-    readings: list[Reading] = []
+    readings: Sequence[Reading] = []
     refused: list[Refusal] = []
     notes: list[str] = []
 
@@ -135,7 +135,7 @@ class Decoder(Protocol):
 class DecodeTogether(Protocol):
     """What a decoder may have beside `decode`."""
 
-    def __call__(self, payloads: Sequence[bytes], addresses: Sequence[Address], first: int) -> list[Reading] | None:
+    def __call__(self, payloads: Sequence[bytes], addresses: Sequence[Address], first: int) -> Sequence[Reading] | None:
         """Return the one reading of each payload as `decode` does, without a profile, `source` counted from `first`.
 
         None where that is not certain of every one of them.

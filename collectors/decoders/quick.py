@@ -1,15 +1,17 @@
-"""Records read by msgspec, where it can prove them right; what it cannot is read field by field (`records`).
+"""Records read by msgspec, many at once, where it can prove them right; what it cannot is read one by one (`records`).
 
-Repeated keys are found by counting: without escapes, a payload has as many quotes as what was kept has when it is
-written again; a repeated key leaves more.
+Repeated keys are found by counting: without escapes, a payload has two quotes for each key and each text that was kept
+of it; a repeated key leaves more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from msgspec.structs import astuple
 
 from collectors.decoders import Address
@@ -24,16 +26,14 @@ from collectors.decoders.records import (
 )
 from collectors.decoders.strictjson import MAX_BYTES, UnreadableError
 from gateway.metrology.instants import MILLISECOND_NS
-from gateway.metrology.readings import Reading
+from gateway.metrology.readings import Readings
 
-__all__ = ["quick_line", "quick_objects", "quick_readings"]
+__all__ = ["quick_lines", "quick_objects", "quick_readings"]
 
 _MAX_BOOT = 10**39
-_MAX_MS = 9 * 10**12
-_MS_DIGITS = 13
-_NS_DIGITS = 6
-_HEAD = 24
-"""A point in so many first bytes is a fraction of the time, where that is written first."""
+_MAX_NS = 9 * 10**18
+_SCALE = (10**6, 10**5, 10**4, 10**3, 10**2, 10, 1)
+"""What milliseconds with so many decimals are multiplied by, once they are written without the point."""
 
 _Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 _Sequence = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
@@ -41,201 +41,201 @@ _Uncertainty = Annotated[float, msgspec.Meta(ge=0)]
 _Evidence = Literal["check_weight", "reference_meter", "zero", "no_load", "self_test", "repeat_object"]
 
 
-class _OnMqtt(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    ts: int | _Text
+class _Usual(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What nearly all records are made of: fewer fields are sooner looked through."""
+
+    ts: msgspec.Raw  # the number's text: a float would lose a fraction of a millisecond
     value: float
     unit: _Text
-    seq: _Sequence | None = None
-    boot: int | _Text | None = None
-    reference: float | None = None
-    reference_u: _Uncertainty | None = None
-    standard: _Text | None = None
-    device: _Text | None = None
-    channel: _Text | None = None
-    flow_m3h: float | None = None
-    current_A: float | None = None
-    power_factor: float | _Text | None = None
-    x: float | None = None
-    value_start: float | None = None
-    reference_start: float | None = None
-    stable: bool | None = None
-    phase: _Text | None = None
-    direction: _Text | None = None
-    temperature_C: float | None = None
-    evidence: _Evidence | None = None
+    reference: float | UnsetType | None = UNSET
+    reference_u: _Uncertainty | UnsetType | None = UNSET
+    seq: _Sequence | UnsetType | None = UNSET
+    boot: int | _Text | UnsetType | None = UNSET
 
 
-class _InFile(_OnMqtt, forbid_unknown_fields=True, omit_defaults=True, gc=False, rename={"ts": "time"}):
-    ts: msgspec.Raw  # type: ignore[assignment]  # the number's text, which a float would lose
+class _Record(_Usual, forbid_unknown_fields=True, gc=False):
+    device: _Text | UnsetType | None = UNSET
+    channel: _Text | UnsetType | None = UNSET
+    standard: _Text | UnsetType | None = UNSET
+    x: float | UnsetType | None = UNSET
+    value_start: float | UnsetType | None = UNSET
+    reference_start: float | UnsetType | None = UNSET
+    stable: bool | UnsetType | None = UNSET
+    flow_m3h: float | UnsetType | None = UNSET
+    current_A: float | UnsetType | None = UNSET
+    power_factor: float | _Text | UnsetType | None = UNSET
+    phase: _Text | UnsetType | None = UNSET
+    direction: _Text | UnsetType | None = UNSET
+    temperature_C: float | UnsetType | None = UNSET
+    evidence: _Evidence | UnsetType | None = UNSET
 
 
-class _ByText(_OnMqtt, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    ts: msgspec.Raw  # type: ignore[assignment]  # a fraction of a millisecond, which a float would lose
+class _Line(_Record, forbid_unknown_fields=True, gc=False, rename={"ts": "time"}):
+    ts: msgspec.Raw
 
 
-_Presence: Any = msgspec.defstruct(
-    "_Presence",
-    [(name, Any | msgspec.UnsetType, msgspec.UNSET) for name in [*_OnMqtt.__struct_fields__, "time"]],
-    gc=False,
-)
-_OPENINGS = frozenset({b"[", b"{"})
-_COMMON = 10
-_RARE = 13
-_NOTHING_RARE = (None,) * (len(_OnMqtt.__struct_fields__) - _RARE)
-_ONE = msgspec.json.Decoder(_OnMqtt)
-_PACK = msgspec.json.Decoder(list[_OnMqtt])
-_ONE_BY_TEXT = msgspec.json.Decoder(_ByText)
-_PACK_BY_TEXT = msgspec.json.Decoder(list[_ByText])
-_LINE = msgspec.json.Decoder(_InFile)
-_write = msgspec.json.Encoder().encode
-_ONE_PRESENT: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_Presence)
-_PACK_PRESENT: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[_Presence])
-_NOT_PROVEN = (msgspec.DecodeError, ValueError, UnreadableError, RecursionError)
+_ON_MQTT = (msgspec.json.Decoder(list[_Usual]), msgspec.json.Decoder(list[_Record]))
+_IN_FILES = (msgspec.json.Decoder(list[_Line]),)
+_INTEGERS = msgspec.json.Decoder(list[int])
+_NEEDED = 3
+_TEXTS = frozenset({"device", "channel", "standard", "boot", "power_factor", "phase", "direction", "evidence"})
+_NOT_PROVEN = (msgspec.DecodeError, ValueError, IndexError, UnreadableError, RecursionError)
+_Instants = Callable[[bytes, int], list[int]]
 
 
-def quick_readings(payload: bytes, address: Address, source: int, only: int | None = None) -> list[Reading] | None:
+def quick_readings(payload: bytes, address: Address, source: int, only: int | None = None) -> Readings | None:
     """Return the readings of an object or an array if every record can be proven right, else None.
 
     `only` is the index of the record when the payload is one record of a pack.
     """
-    if len(payload) > MAX_BYTES or b"\\" in payload:
+    is_pack = payload.lstrip()[:1] == b"["
+    if len(payload) > MAX_BYTES or (is_pack and only is not None):
         return None
-    opening = payload[:1] if payload[:1] in _OPENINGS else payload.lstrip()[:1]
-    is_pack = opening == b"["
-    if is_pack and only is not None:
+    records = _records(_ON_MQTT, payload if is_pack else b"[%b]" % payload)
+    n = len(records)
+    if not 0 < n <= (MAX_RECORDS if is_pack else 1):
+        return None
+    numbers = range(n) if is_pack else None if only is None else [only]
+    return _proven(records, payload, [address] * n, [source] * n, numbers, _on_mqtt)
+
+
+def quick_objects(payloads: Sequence[bytes], addresses: Sequence[Address], first: int) -> Readings | None:
+    """Return the readings of payloads that are one object each, if all can be proven right together, else None."""
+    n, joined = len(payloads), _joined(payloads)
+    records = _records(_ON_MQTT, b"[%b]" % joined)
+    if len(records) != n:
+        return None
+    return _proven(records, joined, addresses, range(first, first + n), None, _on_mqtt)
+
+
+def quick_lines(lines: Sequence[bytes], address: Address, source: int, numbers: Sequence[int]) -> Readings | None:
+    """Return the readings of lines of a recorded file if all can be proven right together, else None."""
+    n, joined = len(lines), _joined([line.strip(b" \t\r\n") for line in lines])
+    records = _records(_IN_FILES, b"[%b]" % joined)
+    if len(records) != n:
+        return None
+    return _proven(records, joined, [address] * n, [source] * n, numbers, _in_file)
+
+
+def _joined(payloads: Sequence[bytes]) -> bytes:
+    r"""Return payloads as the inside of an array, empty unless each can only be its own object there.
+
+    JSON has no bare \r inside a text. So where every one stands in `},\r{`, these braces are outside of texts as well;
+    and what is read has no inner braces: each payload holds an object at least, and where there are as many objects as
+    payloads, exactly its own.
+    """
+    between = len(payloads) - 1
+    joined = b",\r".join(payloads)
+    is_apart = not between or joined.count(b"\r") == between == joined.count(b"},\r{")
+    is_small = len(joined) <= MAX_BYTES or max(map(len, payloads)) <= MAX_BYTES
+    return joined if is_apart and is_small else b""
+
+
+def _records(decoders: Sequence[msgspec.json.Decoder[Any]], array: bytes) -> Sequence[_Usual]:
+    """Return the records of an array as the first of decoders that can reads them; none where it has escapes."""
+    for decoder in () if b"\\" in array else decoders:
+        with suppress(*_NOT_PROVEN):
+            records: Sequence[_Usual] = decoder.decode(array)
+            return records
+    return ()
+
+
+def _proven(
+    records: Sequence[_Usual],
+    written: bytes,
+    addresses: Sequence[Address],
+    sources: Sequence[int],
+    numbers: Sequence[int] | None,
+    instants: _Instants,
+) -> Readings | None:
+    """Return the readings of records, None where one needs a closer look; `numbers`: their places in a pack or file."""
+    n = len(records)
+    ts, value, unit, *rest = zip(*map(astuple, records), strict=True)
+    times = b",".join(ts)
+    columns: dict[str, Sequence[Any]] = {"value": value, "unit": unit, "source": sources}
+    if numbers is not None:
+        columns["record"] = numbers
+    kept = (_NEEDED + 1) * n
+    for name, column in zip(records[0].__struct_fields__[_NEEDED:], rest, strict=True):
+        present = n - column.count(UNSET)
+        if present:
+            kept += present + (list(map(type, column)).count(str) if name in _TEXTS else 0)
+            columns[name] = column if present == n else [None if v is UNSET else v for v in column]
+    if written.count(b'"') != 2 * kept + times.count(b'"'):
         return None
     try:
-        records = _records(payload, is_pack=is_pack, has_fractions=b"." in payload[:_HEAD])
-        if not 0 < len(records) <= MAX_RECORDS:
-            return None
-        readings = []
-        for index, record in enumerate(records):
-            fields = astuple(record)
-            readings.append(_reading(fields, _time(fields[0]), address, source, index if is_pack else only))
+        columns["time"] = instants(times, n)
+        columns["device"] = _ids(columns.get("device"), [a.device for a in addresses])
+        columns["channel"] = _ids(columns.get("channel"), [a.channel for a in addresses])
+        for name in columns.keys() & _READERS.keys():
+            columns[name] = _READERS[name](columns[name])
     except _NOT_PROVEN:
         return None
-    quotes = _write(records).count(b'"')
-    if b"null" in payload:
-        quotes += 2 * _nulls(_PACK_PRESENT.decode(payload) if is_pack else [_ONE_PRESENT.decode(payload)])
-    return readings if payload.count(b'"') == quotes else None
+    return Readings(columns)
 
 
-def quick_objects(payloads: Sequence[bytes], addresses: Sequence[Address], first: int) -> list[Reading] | None:
-    """Return the readings of payloads that are one object each, if all can be proven right together, else None.
-
-    They are read as one array. Each begins and ends with a brace outside any text (an even number of quotes, no
-    escapes), and what was read has no inner braces; so each payload holds an object at least, and where there are as
-    many objects as payloads, exactly its own.
-    """
-    joined = b",".join(payloads)
-    if b"\\" in joined or b"null" in joined or max(map(len, payloads)) > MAX_BYTES:
-        return None
-    if any(p[:1] != b"{" or p[-1:] != b"}" or p.count(b'"') & 1 for p in payloads):
-        return None
-    try:
-        records = _records(b"[%b]" % joined, is_pack=True, has_fractions=b"." in payloads[0][:_HEAD])
-        if len(records) != len(payloads):
-            return None
-        fields = [astuple(record) for record in records]
-        readings = [
-            _reading(f, _time(f[0]), address, source, None)
-            for source, (f, address) in enumerate(zip(fields, addresses, strict=True), start=first)
-        ]
-    except _NOT_PROVEN:
-        return None
-    return readings if joined.count(b'"') == _write(records).count(b'"') else None
+def _on_mqtt(written: bytes, n: int) -> list[int]:
+    """Return `n` instants in ns, written with commas between: milliseconds, or RFC 3339."""
+    marks, width = written.translate(None, b"0123456789"), (len(written) + 1) // n
+    point = written.find(b".")
+    if marks == b"," * (n - 1):
+        times = [t * MILLISECOND_NS for t in _INTEGERS.decode(b"[%b]" % written)]
+    elif (
+        marks == (b".," * n)[:-1]
+        and written[point::width] == b"." * n
+        and written[width - 1 :: width] == b"," * (n - 1)
+    ):
+        scale = _SCALE[width - point - 2]
+        times = [t * scale for t in _INTEGERS.decode(b"[%b]" % written.replace(b".", b""))]
+    else:
+        times = [_instant(text) for text in written.decode().split(",")]
+    return times if len(times) == n and min(times) >= 0 and max(times) < _MAX_NS else _closer()
 
 
-def _records(payload: bytes, *, is_pack: bool, has_fractions: bool = False) -> Sequence[_OnMqtt]:
-    """Return the records of a payload; their times as numbers or text, or where one has a fraction as it is written.
-
-    `has_fractions` is a guess at the latter, which saves a vain try.
-    """
-    if has_fractions:
-        return _PACK_BY_TEXT.decode(payload) if is_pack else [_ONE_BY_TEXT.decode(payload)]
-    try:
-        return _PACK.decode(payload) if is_pack else [_ONE.decode(payload)]
-    except msgspec.ValidationError:
-        return _PACK_BY_TEXT.decode(payload) if is_pack else [_ONE_BY_TEXT.decode(payload)]
-
-
-def _time(ts: object) -> int:
-    """Return the instant in ns of what stands as `ts`: milliseconds, or RFC 3339."""
-    if type(ts) is int:
-        return ts * MILLISECOND_NS if 0 <= ts < _MAX_MS else _closer()
-    if type(ts) is str:
-        return read_rfc3339(ts)
-    text = bytes(ts).decode()  # type: ignore[call-overload]  # msgspec.Raw
+def _instant(text: str) -> int:
     if text[:1] == '"':
         return read_rfc3339(text[1:-1])
     whole, _, fraction = text.partition(".")
-    if not (text.isascii() and whole.isdigit() and len(whole) <= _MS_DIGITS and len(fraction) <= _NS_DIGITS):
-        _closer()
-    if int(whole) >= _MAX_MS or (fraction and not fraction.isdigit()):
-        _closer()
-    nanoseconds: int = int(fraction.ljust(_NS_DIGITS, "0"))
-    return int(whole) * MILLISECOND_NS + nanoseconds
+    return int(whole + fraction) * _SCALE[len(fraction)]
 
 
-def quick_line(line: bytes, address: Address, source: int, number: int) -> Reading | None:
-    """Return the reading of one line of a recorded file if it can be proven right, else None."""
-    if len(line) > MAX_BYTES or b"\\" in line:
-        return None
-    try:
-        record = _LINE.decode(line)
-        fields = astuple(record)
-        time = bytes(fields[0]).decode()
-        is_text = time[:1] == '"'
-        if not is_text and time[:1] not in _DIGITS:
-            return None
-        reading = _reading(fields, read_time_in_file(time[1:-1] if is_text else time), address, source, number)
-    except _NOT_PROVEN:
-        return None
-    nulls = _nulls([_ONE_PRESENT.decode(line)]) if b"null" in line else 0
-    return reading if line.count(b'"') == _write(record).count(b'"') + 2 * nulls else None
+def _in_file(written: bytes, n: int) -> list[int]:
+    """Return `n` instants in ns, written with commas between: seconds, or RFC 3339."""
+    texts = written.decode().split(",")
+    return [read_time_in_file(t[1:-1] if t[:1] == '"' else t) for t in texts] if len(texts) == n else _closer()
 
 
-_DIGITS = frozenset("0123456789")
+def _ids(said: Sequence[str | None] | None, expected: Sequence[str | None]) -> Sequence[str | None]:
+    """Return the ids that payloads say, or else topics; an error where they contradict each other or there is none."""
+    found = expected if said is None else [e if s is None else _same(s, e) for s, e in zip(said, expected, strict=True)]
+    return _closer() if None in found else found
 
 
-def _nulls(records: list[Any]) -> int:
-    """Return how many fields of some records are there and null."""
-    return sum(astuple(record).count(None) for record in records)
+def _same(said: str, expected: str | None) -> str:
+    return said if (said == expected if expected else is_id(said)) else _closer()
 
 
-def _reading(fields: tuple[Any, ...], time: int, address: Address, source: int, record: int | None) -> Reading:
-    """Return the reading of one record's fields; an error where a closer look is needed."""
-    _, value, unit, seq, boot, reference, reference_u, standard, device, channel = fields[:_COMMON]
-    device = address.device if device is None else _same_id(device, address.device)
-    channel = address.channel if channel is None else _same_id(channel, address.channel)
-    if device is None or channel is None or (standard is not None and not is_id(standard)):
-        _closer()
-    if type(boot) is int:
-        boot = str(boot) if -_MAX_BOOT < boot < _MAX_BOOT else _closer()
-    flow, current, power_factor = fields[_COMMON:_RARE]
-    if power_factor is not None and power_factor != 1.0:
-        power_factor = read_power_factor(power_factor) if type(power_factor) is str else _closer()
-    rare = fields[_RARE:]
-    if rare == _NOTHING_RARE:  # up to 15 keywords a call is three times as fast
-        return Reading(
-            device=device, channel=channel, time=time, value=value, unit=unit, reference=reference,
-            reference_u=reference_u, standard=standard, seq=seq, boot=boot, flow_m3h=flow, current_A=current,
-            power_factor=power_factor, source=source, record=record,
-        )  # fmt: skip
-    x, value_start, reference_start, stable, phase, direction, temperature, evidence = rare
-    return Reading(
-        device=device, channel=channel, time=time, value=value, unit=unit, reference=reference, reference_u=reference_u,
-        standard=standard, x=x, value_start=value_start, reference_start=reference_start, seq=seq, boot=boot,
-        stable=stable, flow_m3h=flow, current_A=current, power_factor=power_factor, phase=phase, direction=direction,
-        temperature_C=temperature, evidence=evidence, source=source, record=record,
-    )  # fmt: skip
+def _standards(said: Sequence[str | None]) -> Sequence[str | None]:
+    return said if all(s is None or is_id(s) for s in said) else _closer()
 
 
-def _same_id(said: str, expected: str | None) -> str | None:
-    """Return what the payload says if it is an id that the topic does not contradict, else None."""
-    if expected:
-        return said if said == expected else None
-    return said if is_id(said) else None
+def _boots(said: Sequence[int | str | None]) -> Sequence[Any]:
+    return [_boot(s) if isinstance(s, int) else s for s in said] if int in map(type, said) else said
+
+
+def _boot(said: int) -> str:
+    return str(said) if -_MAX_BOOT < said < _MAX_BOOT else _closer()
+
+
+def _power_factors(said: Sequence[float | str | None]) -> Sequence[float | None]:
+    return [read_power_factor(s) if isinstance(s, str) else s if s in {None, 1.0} else _closer() for s in said]
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "standard": _standards,
+    "boot": _boots,
+    "power_factor": _power_factors,
+}
 
 
 def _closer() -> NoReturn:

@@ -80,12 +80,12 @@ class Columns:
 
     def take(self, rows: Any) -> Self:
         """Return these rows, in this order."""
-        return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        return type(self)(**{name: getattr(self, name)[rows] for name in _NAMES})
 
     @classmethod
     def join(cls, parts: Sequence[Columns]) -> Self:
         """Return all rows of all parts."""
-        return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
+        return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in _NAMES})
 
     def channel_seq(self) -> Ints:
         """Return `seq` where it counts the readings of its channel alone, else -1: what gaps are judged by."""
@@ -138,6 +138,7 @@ class Columns:
         return order
 
 
+_NAMES = tuple(f.name for f in fields(Columns))
 _NUMBERS = (
     "value", "reference", "reference_u", "x", "value_start", "reference_start",
     "flow_m3h", "current_A", "power_factor", "temperature_C",

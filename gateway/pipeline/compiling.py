@@ -262,6 +262,7 @@ def compile_plan(
         index=index,
         devices=_by_device(rows),
         charts=charts,
+        unit=np.array([c.unit for _, c in rows], object),
         relative=np.array([c.error is ErrorKind.RELATIVE for _, c in rows], np.bool_),
         register=np.array([c.type is ChannelType.REGISTER for _, c in rows], np.bool_),
         weighing=np.array([d.kind is Kind.WEIGHING for d, _ in rows], np.bool_),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
-from msgspec.structs import astuple
 
 from gateway.metrology.instants import format_instant
-from gateway.metrology.readings import EVIDENCE, READING_FIELDS, Reading, Refusal, Why, power_factor_text
+from gateway.metrology.readings import EVIDENCE, READING_FIELDS, Reading, Readings, Refusal, Why, power_factor_text
 from gateway.metrology.units import UnitError, convert_float
-from gateway.pipeline.columns import Columns, Ints, boot_code
+from gateway.pipeline.columns import Columns, Ints, boot_code, runs
 from gateway.pipeline.plan import AXES, Plan
 from gateway.registry.model import Axis
 
@@ -69,14 +68,15 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """Readings received: sorted columns, the readings row by row, what to ask of the store, what was refused.
+    """Readings received, sorted columns of those that fit, what to ask of the store, what was refused.
 
-    `arrival` says which row came when; what is recorded is not late for standing out of order in its file. `repeats`:
-    rows already left out because the very same reading is stored.
+    `place`: the reading that a row is; `arrival` says which row came when; what is recorded is not late for standing
+    out of order in its file. `repeats`: rows already left out because the very same reading is stored.
     """
 
+    readings: Readings
     columns: Columns
-    readings: Sequence[Reading]
+    place: Ints
     arrival: Ints
     recorded: bool
     doubtful: Bools
@@ -124,53 +124,46 @@ def receive(plan: Plan, seen: Seen, readings: Sequence[Reading], at: int | None,
     `at` (ns) is the moment of receipt; None for recorded files, which may hold any time. `seen`: a row per channel.
     `horizon`: per channel, before when (ns) readings were deleted, so that a repeat could not be told from a new one.
     """
-    said = _gathered(readings)
-    found = zip(said["device"], said["channel"], strict=True)
-    channel = np.fromiter(map(plan.index.get, found, repeat(-1)), np.int64, len(readings))
+    said = Readings.of(readings)
+    found = zip(said.column("device"), said.column("channel"), strict=True)
+    channel = np.fromiter(map(plan.index.get, found, repeat(-1)), np.int64, len(said))
     columns = _columns(said, channel)
     refused: list[Refusal] = []
-    keep = np.ones(len(readings), np.bool_)
+    keep = np.ones(len(said), np.bool_)
     latest = None if at is None else at + FUTURE_NS
-    for i in np.flatnonzero(_suspicious(plan, columns, said["unit"], latest, horizon)).tolist():
-        problem = _problem(plan, columns, i, readings[i], latest, horizon)
+    for i in np.flatnonzero(_suspicious(plan, columns, said.column("unit"), latest, horizon)).tolist():
+        problem = _problem(plan, columns, i, said[i], latest, horizon)
         if problem is not None:
             keep[i] = False
-            refused.append(refusal_of(readings[i], *problem, recorded=at is None))
+            refused.append(refusal_of(said[i], *problem, recorded=at is None))
     order = columns.sorted_rows()
-    order = order if keep.all() else order[keep[order]]
+    order = order[keep[order]] if refused else order
     columns = columns.take(order)
     return Intake(
+        readings=said,
         columns=columns,
-        readings=[readings[i] for i in order.tolist()],
-        arrival=np.cumsum(keep)[order] - 1,
+        place=order,
+        arrival=(np.cumsum(keep) - 1)[order] if refused else order,
         recorded=at is None,
         doubtful=_doubtful(columns, seen),
         refused=refused,
     )
 
 
-def _gathered(readings: Sequence[Reading]) -> dict[str, tuple[Any, ...]]:
-    """Return the readings field by field."""
-    names = Reading.__struct_fields__
-    return dict(zip(names, zip(*map(astuple, readings), strict=True) if readings else [()] * len(names), strict=True))
-
-
 def _suspicious(plan: Plan, columns: Columns, units: Sequence[str], latest: int | None, horizon: Ints | None) -> Bools:
     """Return the rows that cannot be taken as they are: unknown, out of their time, ambiguous, in another unit."""
-    known = columns.channel >= 0
-    present, place = np.unique(columns.channel, return_inverse=True)
-    own = np.array([plan.facts[c].unit if c >= 0 else "" for c in present.tolist()], object)
-    given = np.empty(len(units), object)
-    given[:] = units
-    odd: Bools = ~known | (own[place] != given).astype(np.bool_)
+    channel = columns.channel
+    odd: Bools = channel < 0
     if latest is not None:
         odd |= columns.time > latest
     if not len(plan):
         return odd
+    given = np.empty(len(units), object)
+    given[:] = units
+    odd |= (plan.unit[channel] != given).astype(np.bool_)
     if horizon is not None:
-        odd |= columns.time < horizon[columns.channel]
-    checks = ~np.isnan(columns.reference) & np.isnan(columns.value_start)
-    return odd | (checks & known & plan.register[columns.channel])
+        odd |= columns.time < horizon[channel]
+    return odd | (plan.register[channel] & np.isnan(columns.value_start) & ~np.isnan(columns.reference))
 
 
 def _problem(
@@ -229,31 +222,33 @@ def as_document(r: Reading) -> bytes:
     return orjson.dumps(fields | {"time": format_instant(r.time)})
 
 
-def _columns(said: Mapping[str, tuple[Any, ...]], channel: Ints) -> Columns:
-    """Return gathered fields as columns; None becomes NaN, -1 or stays."""
+def _columns(readings: Readings, channel: Ints) -> Columns:
+    """Return readings as columns; None becomes NaN, -1 or stays."""
+    n, said = len(readings), readings.columns
+    absent = np.full(n, np.nan)  # shared: `_convert` leaves NaN alone
 
     def numbers(name: str) -> npt.NDArray[np.float64]:
-        values = said[name]
-        absent = values.count(None) == len(values)
-        return (
-            np.full(len(values), np.nan) if absent else np.array(values, np.float64) + 0.0
-        )  # no -0.0: SQLite keeps none
+        return np.array(said[name], np.float64) + 0.0 if name in said else absent  # no -0.0: SQLite keeps none
 
     def whole(name: str, code: Any) -> npt.NDArray[Any]:
-        values = said[name]
-        absent = values.count(None)
-        if absent == len(values):
-            return np.full(len(values), -1, code)
-        return np.array([-1 if v is None else v for v in values] if absent else values, code)
+        values = said.get(name)
+        if values is None:
+            return np.full(n, -1, code)
+        return np.array([-1 if v is None else v for v in values] if None in values else values, code)
+
+    def truths(name: str) -> Bools:
+        return np.array(said[name], np.bool_) if name in said else np.zeros(n, np.bool_)
 
     def texts(name: str) -> npt.NDArray[np.object_]:
-        column = np.empty(len(channel), object)
-        column[:] = said[name]
+        column = np.empty(n, object)
+        if name in said:
+            column[:] = said[name]
         return column
 
+    evidence = [_EVIDENCE_CODE[e] for e in said["evidence"]] if "evidence" in said else np.full(n, -1)
     return Columns(
         channel=channel,
-        time=np.array(said["time"], np.int64),
+        time=np.array(readings.column("time"), np.int64),
         value=numbers("value"),
         reference=numbers("reference"),
         reference_u=numbers("reference_u"),
@@ -266,10 +261,10 @@ def _columns(said: Mapping[str, tuple[Any, ...]], channel: Ints) -> Columns:
         temperature_C=numbers("temperature_C"),
         seq=whole("seq", np.int64),
         stable=whole("stable", np.int8),
-        evidence=np.array([_EVIDENCE_CODE[e] for e in said["evidence"]], np.int8),
-        clock=np.array(said["clock_suspect"], np.bool_),
-        seq_per_device=np.array(said["seq_per_device"], np.bool_),
-        missing=np.zeros(len(channel), np.int64),
+        evidence=np.array(evidence, np.int8),
+        clock=truths("clock_suspect"),
+        seq_per_device=truths("seq_per_device"),
+        missing=np.zeros(n, np.int64),
         boot=texts("boot"),
         standard=texts("standard"),
         phase=texts("phase"),
@@ -299,13 +294,14 @@ def _doubtful(columns: Columns, seen: Seen) -> Bools:
     """Return which rows may repeat something stored: not newer than the channel, or a (boot, seq) not known as new."""
     if not len(columns):
         return np.zeros(0, np.bool_)
-    known = seen[columns.channel]
-    doubtful: Bools = columns.time <= known["newest"]
+    channel = columns.channel
+    doubtful: Bools = columns.time <= seen["newest"][channel]
     codes = _codes(columns)
     numbered = codes != 0
-    same = codes == known["boot"]
-    again: Bools = doubtful | (numbered & np.where(same, columns.seq <= known["seq"], known["boot"] != 0))
-    return again
+    if numbered.any():
+        boot = seen["boot"][channel]
+        doubtful |= numbered & np.where(codes == boot, columns.seq <= seen["seq"][channel], boot != 0)
+    return doubtful
 
 
 def without_repeats(intake: Intake, stored: Columns) -> Intake:
@@ -325,7 +321,7 @@ def without_repeats(intake: Intake, stored: Columns) -> Intake:
     return replace(
         intake,
         columns=intake.columns.take(keep),
-        readings=[intake.readings[i] for i in np.flatnonzero(keep).tolist()],
+        place=intake.place[keep],
         arrival=intake.arrival[keep],
         doubtful=intake.doubtful[keep],
         repeats=intake.repeats + int(again.sum()),
@@ -356,13 +352,14 @@ def settle(intake: Intake, seen: Seen, stored: Sequence[Columns], lateness_ns: i
             refused.append(_conflict(intake, i))
         else:
             duplicates += 1
-    new = columns.take(keep)
-    arrival = intake.arrival[keep]
+    new, place, arrival = columns, intake.place, intake.arrival
+    if not keep.all():
+        new, place, arrival = columns.take(keep), place[keep], arrival[keep]
     late, beyond = _lateness(new, np.arange(len(new)) if intake.recorded else arrival, seen, lateness_ns)
     return Settled(
         columns=new,
-        source=np.array([r.source for r in intake.readings], np.int64)[keep],
-        record=np.array([r.record or 0 for r in intake.readings], np.int64)[keep] if intake.recorded else arrival,
+        source=np.array(intake.readings.column("source"), np.int64)[place],
+        record=_records(intake.readings)[place] if intake.recorded else arrival,
         arrival=arrival,
         late=late,
         beyond=beyond,
@@ -370,6 +367,10 @@ def settle(intake: Intake, seen: Seen, stored: Sequence[Columns], lateness_ns: i
         refused=refused,
         seen=_seen_after(new, seen),
     )
+
+
+def _records(readings: Readings) -> Ints:
+    return np.array([n or 0 for n in readings.column("record")], np.int64)
 
 
 def _suspects(columns: Columns, answered: Sequence[int]) -> Bools:
@@ -429,7 +430,7 @@ def _compare(
 
 
 def _conflict(intake: Intake, i: int) -> Refusal:
-    r = intake.readings[i]
+    r = intake.readings[int(intake.place[i])]
     detail = f"boot {r.boot}, seq {r.seq} was received before with other content"
     return refusal_of(r, Why.SEQUENCE_CONFLICT, detail, recorded=intake.recorded)
 
@@ -461,23 +462,28 @@ def _seen_after(new: Columns, seen: Seen) -> Seen:
     after = seen.copy()
     if not len(new):
         return after
-    np.maximum.at(after["newest"], new.channel, new.time)
+    channels, first, counts = runs(new.channel)
+    last = first + counts - 1
+    after["newest"][channels] = np.maximum(seen["newest"][channels], new.time[last])
     codes = _codes(new)
-    last = np.flatnonzero(np.append(new.channel[1:] != new.channel[:-1], True))
-    current = np.zeros(len(seen), np.int64)
-    current[new.channel[last]] = codes[last]
-    changed = new.channel[last][(codes[last] != 0) & (codes[last] != seen["boot"][new.channel[last]])]
-    after["boot"][changed] = current[changed]
-    after["seq"][changed] = -1
-    rows = (codes != 0) & (codes == after["boot"][new.channel])
-    np.maximum.at(after["seq"], new.channel[rows], new.seq[rows])
+    if not codes.any():
+        return after
+    boot = np.where(codes[last] != 0, codes[last], seen["boot"][channels])
+    seq = np.where(boot == seen["boot"][channels], seen["seq"][channels], -1)
+    counted = (codes != 0) & (codes == np.repeat(boot, counts))
+    after["boot"][channels] = boot
+    after["seq"][channels] = np.maximum(seq, np.maximum.reduceat(np.where(counted, new.seq, -1), first))
     return after
 
 
 def _codes(columns: Columns) -> Ints:
     """Return the boot codes of rows that carry both boot and seq, else 0."""
-    codes = np.fromiter(map(boot_code, columns.boot.tolist()), np.int64, len(columns))
-    return np.where(columns.seq >= 0, codes, 0)
+    numbered = columns.seq >= 0
+    if not numbered.any():
+        return np.zeros(len(columns), np.int64)
+    boots = columns.boot.tolist()
+    code_of = {boot: boot_code(boot) for boot in set(boots)}
+    return np.where(numbered, np.array([code_of[boot] for boot in boots], np.int64), 0)
 
 
 def fresh_seen(n: int) -> Seen:

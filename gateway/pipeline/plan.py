@@ -88,6 +88,7 @@ class Plan:
     index: Mapping[tuple[str, str], int]
     devices: Mapping[str, tuple[int, ...]]
     charts: tuple[Detector, ...]
+    unit: npt.NDArray[np.object_]
     relative: npt.NDArray[np.bool_]
     register: npt.NDArray[np.bool_]
     weighing: npt.NDArray[np.bool_]

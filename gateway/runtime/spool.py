@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Iterator, Sequence
-from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -16,7 +15,7 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from gateway.metrology.readings import Reading
+from gateway.metrology.readings import Reading, Readings
 from gateway.pipeline.columns import Ints
 
 __all__ = ["Spool"]
@@ -25,12 +24,6 @@ FEW = 100_000
 """So many readings at most are in memory at once."""
 CHUNK = 4000
 """So many are read back together."""
-
-_FIELDS = Reading.__struct_fields__
-_DEFAULTS = dict(
-    zip(_FIELDS[len(_FIELDS) - len(Reading.__struct_defaults__) :], Reading.__struct_defaults__, strict=True)
-)
-_all_of = attrgetter(*_FIELDS)
 
 
 class Spool:
@@ -115,13 +108,10 @@ class Spool:
 
 
 def _packed(readings: Sequence[Reading]) -> bytes:
-    """Return readings as bytes, column by column, without what none of them says."""
-    columns = dict(zip(_FIELDS, zip(*map(_all_of, readings), strict=True), strict=True))
-    said = {n: c for n, c in columns.items() if n not in _DEFAULTS or c.count(_DEFAULTS[n]) < len(c)}
-    return marshal.dumps(said)
+    """Return readings as bytes, column by column."""
+    columns: Any = Readings.of(readings).columns
+    return marshal.dumps(columns)
 
 
 def _unpacked(packed: bytes) -> list[Reading]:
-    columns: dict[str, tuple[Any, ...]] = marshal.loads(packed)  # noqa: S302  our own file, which nobody else can open
-    names = tuple(columns)
-    return [Reading(**dict(zip(names, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    return list(Readings(marshal.loads(packed)))  # noqa: S302  our own file, which nobody else can open

@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from collectors.decoders import NOWHERE, Address, Decoded
 from collectors.decoders.canonical import decode
-from collectors.decoders.quick import quick_readings
+from collectors.decoders.quick import quick_objects, quick_readings
 from collectors.decoders.records import MAX_RECORDS, ON_MQTT, power_factor_text, read_record
 from collectors.decoders.strictjson import MAX_BYTES, UnreadableError, elements, parse
 from gateway.metrology.readings import EVIDENCE, READING_FIELDS, Reading
@@ -172,7 +173,9 @@ def test_a_payload_alone_may_name_its_device_or_nobody() -> None:
 
 
 fields = {
-    "ts": st.sampled_from(["1772409600000", "1.5", '"2026-03-02T07:00:00+07:00"', '"2026-03-02T07:00:00"', "-1", "1e3"])
+    "ts": st.integers(0, 10**19).map(lambda ns: f"{ns // 10**6}.{ns % 10**6:06d}".rstrip("0"))
+    | st.sampled_from(["1772409600000.125", "1772409600001.250"])
+    | st.sampled_from(["1772409600000", "1.5", '"2026-03-02T07:00:00+07:00"', '"2026-03-02T07:00:00"', "-1", "1e3"])
     | st.integers(-5, 10**19).map(str)
     | st.datetimes().map(lambda d: f'"{d.isoformat()}Z"'),
     "value": st.floats().map(json.dumps)
@@ -193,14 +196,24 @@ fields = {
     "evidence": st.sampled_from([f'"{e}"' for e in EVIDENCE] + ['"x"', "null"]),
     "x_": st.just("1"),
 }  # fmt: skip
-members = st.one_of([st.tuples(st.just(name), value) for name, value in fields.items()])
-needed = st.tuples(*[st.tuples(st.just(name), fields[name]) for name in ("ts", "value", "unit")])
+numbers = st.floats(allow_nan=False, allow_infinity=False).map(repr)
+readable = {
+    "ts": st.tuples(st.integers(1, 2000).map(str), st.sampled_from(["", ".5", ".25", ".125", ".123456"])).map("".join),
+    "value": numbers,
+    "unit": st.sampled_from(['"kg"', '"},{"', '"null"']),
+    "seq": st.integers(0, 9).map(str) | st.just("null"),
+    "boot": st.sampled_from(['"b"', "17", "null"]),
+    "reference": numbers,
+    "power_factor": st.sampled_from(["1", '"0.8c"', "null"]),
+    "phase": st.sampled_from(['"L1"', "null"]),
+}  # fmt: skip
 spaces = st.sampled_from(["", " ", "\n"])
 
 
 @st.composite
-def records(draw: st.DrawFn) -> str:
-    held = [*draw(needed), *draw(st.lists(members, max_size=6))]
+def records(draw: st.DrawFn, of: dict[str, st.SearchStrategy[str]] = fields, *, repeats: bool = True) -> str:
+    names = ["ts", "value", "unit", *draw(st.lists(st.sampled_from(sorted(of)), max_size=6))]
+    held = [(name, draw(of[name])) for name in (names if repeats else dict.fromkeys(names))]
     held = draw(st.permutations(held))
     gap = draw(spaces)
     return "{" + ",".join(f'"{name}"{gap}:{gap}{value}' for name, value in held) + "}"
@@ -240,6 +253,21 @@ def test_numbers_are_the_nearest_floats(value: float) -> None:
     quick = quick_readings(payload, ADDRESS, 0)
     assert quick is not None
     assert quick[0].value == float(value)
+
+
+@given(
+    texts=st.lists(records(readable, repeats=False), min_size=2, max_size=4),
+    address=st.sampled_from([ADDRESS, NOWHERE, Address()]),
+)
+@example(texts=[f'{{"ts":{ts},"value":1,"unit":"kg"}}' for ts in ("1.5", "22.55", "2.55")], address=ADDRESS)
+@settings(max_examples=600, deadline=None)
+def test_objects_read_together_are_what_the_slow_way_reads(texts: list[str], address: Address) -> None:
+    payloads = [text.encode(errors="replace") for text in texts]
+    quick = quick_objects(payloads, [address] * len(payloads), 0)
+    slow = [explained(payload, address) for payload in payloads]
+    event("together" if quick is not None else "not all readable" if None in slow else "one by one")
+    if quick is not None:
+        assert [[replace(reading, source=0)] for reading in quick] == slow
 
 
 def test_a_usual_reading_is_read_the_quick_way() -> None:

@@ -24,17 +24,30 @@ GOOD = [
     b'{"ts":1772409600000,"value":10.01,"unit":"kg"}',
     b'{"ts":1772409600000.125,"value":10.01,"unit":"kg","reference":10,"reference_u":0.0004,"seq":7,"boot":"b"}',
     b'{"unit":"kg","value":1e3,"ts":"2026-03-02T00:00:00+07:00"}',
+    b'{"ts":1772409600000.5,"value":1,"unit":"kg"}',
     b'{"ts":1772409600000,"value":1,"unit":"kg","phase":"},{"}',
+    b'{"ts":1772409600000,"value":1,"unit":"kg","boot":17,"phase":"null","standard":"std-1"}',
+    b'{"ts":1772409600000,"value":1,"unit":"kg","reference":null,"power_factor":"0.8c","channel":"mass"}',
     '{"ts":1772409600000,"value":1,"unit":"kg","boot":"đo"}'.encode(),
 ]
 HARD = [
     b'{"ts":1,"value":1,"unit":"kg"},{"ts":2,"value":2,"unit":"kg"}',
+    b'{"ts":1,"value":1,"unit":"kg"},\r{"ts":2,"value":2,"unit":"kg"}',
+    b'{"ts":"},\r{","value":1,"unit":"kg"}',
+    b'{"ts":1,"value":1,"unit":"},\r{"}',
+    b'{"ts":1,\r"value":1,"unit":"kg"}',
+    b'{"ts":1',
+    b'"value":1,"unit":"kg"}',
+    b'{"ts":1772409600000.1234567,"value":1,"unit":"kg"}',
+    b'{"ts":"1,2","value":1,"unit":"kg"}',
+    b'{"ts":-0.5,"value":1,"unit":"kg"}',
+    b'{"ts":1e3,"value":1,"unit":"kg"}',
     b'{"ts":1,"value":1,"unit":"}',
     b'{","value":1,"unit":"kg","ts":1}',
     b'{"ts":[{}',
     b'{}],"value":1,"unit":"kg"}',
     b'{"ts":1,"ts":2,"value":1,"unit":"kg"}',
-    b'{"ts":1,"value":1,"unit":"kg","device":null}',
+    b'{"ts":1,"value":1,"unit":"kg","phase":null,"phase":"a"}',
     b'{"ts":1,"value":1,"unit":"k\\u0067"}',
     b'[{"ts":1,"value":1,"unit":"kg"},{"ts":2,"value":2,"unit":"kg"}]',
     b'{"ts":1,"value":1,"unit":"kg"',
@@ -103,6 +116,20 @@ def test_a_time_nested_however_deep_is_refused_and_harms_no_other(opening: bytes
         assert [(r.source, r.reason) for r in said.refused] == [
             (1, Why.TOO_LARGE if len(payload) > MAX_BYTES else Why.TOO_DEEP)
         ]
+
+
+@pytest.mark.parametrize("between", [b",", b",\r"])
+def test_two_objects_in_one_message_do_not_make_up_for_one_in_two(between: bytes) -> None:
+    messages = messages_of([between.join([GOOD[0], GOOD[0]]), b'{"ts":1', b'"value":1,"unit":"kg"}'], TOPICS[:3])
+    said = together(messages)
+    assert (said.readings, [r.source for r in said.refused]) == ([], [0, 1, 2])
+
+
+def test_a_message_too_large_is_refused_among_others() -> None:
+    large = b'{"ts":1,"value":1,"unit":"kg"%b}' % (b" " * MAX_BYTES)
+    said = together(messages_of([GOOD[0], large, GOOD[1]]))
+    assert [r.source for r in said.readings] == [0, 2]
+    assert [(r.source, r.reason) for r in said.refused] == [(1, Why.TOO_LARGE)]
 
 
 def test_good_messages_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,18 @@
-"""Recorded files: every row is a reading or named with its line, and both ways of reading CSV agree."""
+"""Recorded files: every row is a reading or named with its line; rows read together are what they are alone."""
 
 from __future__ import annotations
 
 import csv
 import json
 import random
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from collectors import files
 from collectors.decoders.records import NUMBERS
@@ -95,6 +97,31 @@ def test_a_byte_order_mark_before_the_first_line_is_passed_over(tmp_path: Path, 
 def test_an_empty_file_of_lines_holds_nothing(tmp_path: Path) -> None:
     assert read(written(tmp_path, "", "rows.ndjson")).readings == []
     assert read(written(tmp_path, HEADER + "\n")).readings == []
+
+
+lines = st.sampled_from(
+    [
+        '{"time":1772409600,"device":"a","channel":"b","value":1,"unit":"kg"}',
+        ' {"time":"2026-03-02T00:00:00Z","device":"a","channel":"b","value":1,"unit":"kg","boot":7,"seq":1} \r',
+        '{"time":1772409600.25,"device":"a","channel":"b","value":1,"unit":"kg","phase":null}',
+        '{"time":1,"device":"a","channel":"b","value":1,"unit":"kg"},{"time":2,"device":"a","channel":"b","value":1}',
+        '{"time":1,"device":"a","channel":"b","value":1',
+        '"unit":"kg"}',
+        "",
+    ]
+)
+
+
+@given(st.lists(lines, max_size=5), st.integers(1, 80))
+def test_lines_say_together_what_they_say_alone(some: list[str], times: int) -> None:
+    together = files._Rows(file="line", source=0)
+    files._read_ndjson(BytesIO("\n".join(some * times).encode()), together)
+    alone = [read_line(line.encode()) for line in some * times]
+    at = enumerate(alone, start=1)
+    assert together.readings == [replace(r, record=n) for n, (readings, _) in at for r in readings]
+    assert [(r.record, r.reason) for r in together.unreadable] == [
+        (n, r.reason) for n, (_, refused) in enumerate(alone, start=1) for r in refused
+    ]
 
 
 @pytest.mark.parametrize(

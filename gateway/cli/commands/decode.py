@@ -11,7 +11,7 @@ import typer
 from gateway.cli.console import JsonFlag, note, write, write_json, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from collectors.decoders import Address, Decoded, Profile
     from gateway.metrology.readings import Reading, Refusal
@@ -95,7 +95,7 @@ def _read(
     return Decoded(readings=readings, refused=[*decoded.refused, *refused], notes=notes)
 
 
-def _in_their_dimension(readings: list[Reading]) -> tuple[list[Reading], list[Refusal], list[str]]:
+def _in_their_dimension(readings: Sequence[Reading]) -> tuple[list[Reading], list[Refusal], list[str]]:
     """Return the readings whose unit is of their well-known channel's dimension, the refused ones, and remarks."""
     from gateway.metrology.readings import Refusal, Why
     from gateway.metrology.units import CHANNEL_DIMENSIONS, UnitError, dimension_for
@@ -147,7 +147,7 @@ def _about(address: Address, topic: str | None) -> list[str]:
     return [f"{where}: as the topic says; whether they are known here was not looked up"]
 
 
-def _odd_times(readings: list[Reading], received_at: int) -> list[str]:
+def _odd_times(readings: Sequence[Reading], received_at: int) -> list[str]:
     """Say when times look like seconds that were sent as milliseconds, or lie ahead."""
     odd = []
     if any(reading.time < 365 * 86400 * 10**9 for reading in readings):
