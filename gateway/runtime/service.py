@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 from collectors import Message, Source
 from gateway.ledger.store import Checkpoints, Ledger
-from gateway.metrology.readings import Reading, Refusal
+from gateway.metrology.readings import Reading, Readings, Refusal
 from gateway.pipeline.plan import Plan
 from gateway.runtime.ingest import Batch, Done, Ingest
 from gateway.runtime.sparing import process
@@ -347,7 +347,7 @@ class Service:
         newest, total, number = 0, 0, 0
         flight.records = 0
         for readings, refused in self._decoded(messages):
-            newest = max(newest, max((r.time for r in readings), default=0))
+            newest = max(newest, max(readings.column("time"), default=0))
             total += len(readings)
             flight.records += len(readings) + len(refused)
             for i, part in enumerate(slices(readings, SLICE_READINGS)):
@@ -370,17 +370,19 @@ class Service:
                 self.announce(ingest, done)
         self.fresh = not total or at - newest < FRESH_NS
 
-    def _decoded(self, messages: Sequence[Message]) -> Iterator[tuple[list[Reading], list[Refusal]]]:
+    def _decoded(self, messages: Sequence[Message]) -> Iterator[tuple[Readings, list[Refusal]]]:
         """Yield what is in the messages, as soon as it is enough to be committed, so that little is held at once."""
-        readings: list[Reading] = []
+        parts: list[Sequence[Reading]] = []
         refused: list[Refusal] = []
+        held = 0
         for found in self.decode(messages):
-            if len(readings) + len(refused) >= SLICE_READINGS:
-                yield readings, refused
-                readings, refused = [], []
-            readings += found.readings
+            if held >= SLICE_READINGS:
+                yield Readings.join(parts), refused
+                parts, refused, held = [], [], 0
+            parts.append(found.readings)
             refused += found.refused
-        yield readings, refused
+            held += len(found.readings) + len(found.refused)
+        yield Readings.join(parts), refused
 
     async def _tick(self, on_ledger: OnLedger) -> None:
         while True:
