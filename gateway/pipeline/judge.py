@@ -29,6 +29,7 @@ from gateway.pipeline.dependent import chart_pairs_again, in_sigma, limits_of_de
 from gateway.pipeline.forecasting import follow_trend, with_evidence
 from gateway.pipeline.groups import with_held_checks
 from gateway.pipeline.influenced import with_conditions
+from gateway.pipeline.layout import Fields, aligned
 from gateway.pipeline.learning import Learned, settle_phase_one
 from gateway.pipeline.plan import Plan
 from gateway.pipeline.points import Pointed, chart_points
@@ -92,7 +93,16 @@ def verdict_dtype(*, optional: bool = False) -> np.dtype[Any]:
 
     With `optional` the columns of optional charts follow all others: a verdict without them is the first part of one.
     """
-    fields: list[Any] = [
+    some = np.dtype(aligned(_fields()))
+    if not optional:
+        return some
+    fields = [(f"{chart}_{column}", code) for chart, column, code in chart_columns(optional=True)]
+    fields += [(f"{d.name}_signal", np.bool_) for d in _of(optional=True)]
+    return np.dtype([*((n, some[n]) for n in some.names or ()), *aligned(fields, "spare_optional")])
+
+
+def _fields() -> Fields:
+    fields: Fields = [
         (name, np.float64)
         for name in (
             "indication", "reference", "reference_u", "x", "zero_error", "error", "U", "mpe", "margin",
@@ -101,10 +111,8 @@ def verdict_dtype(*, optional: bool = False) -> np.dtype[Any]:
     ]  # fmt: skip
     fields += [("conformity", np.int8), ("mode", np.int8), ("learned_sigma", np.bool_), ("charted", np.bool_)]
     fields += [("epoch", np.int32), ("flags", np.int32)]
-    for some in (False, True) if optional else (False,):
-        fields += [(f"{chart}_{column}", code) for chart, column, code in chart_columns(optional=some)]
-        fields += [(f"{d.name}_signal", np.bool_) for d in _of(optional=some)]
-    return np.dtype(fields)
+    fields += [(f"{chart}_{column}", code) for chart, column, code in chart_columns()]
+    return fields + [(f"{d.name}_signal", np.bool_) for d in _of(optional=False)]
 
 
 @np.errstate(over="ignore", invalid="ignore")
