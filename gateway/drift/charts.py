@@ -45,8 +45,13 @@ def detectors() -> tuple[Detector, ...]:
 
 def chart_dtype(charts: Sequence[Detector]) -> np.dtype[Any]:
     """Return the layout of the state of these charts: one float64 or int64 per state column, `name_column`."""
-    fields: list[Any] = [(f"{d.name}_{f}", np.float64) for d in charts for f in d.state]
-    fields += [(f"{d.name}_{f}", np.int64) for d in charts for f in d.times]
+    return _dtype(tuple((d.name, d.state, d.times) for d in charts))
+
+
+@cache
+def _dtype(charts: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]) -> np.dtype[Any]:
+    fields: list[Any] = [(f"{name}_{f}", np.float64) for name, state, _ in charts for f in state]
+    fields += [(f"{name}_{f}", np.int64) for name, _, times in charts for f in times]
     return np.dtype(fields)
 
 
@@ -62,24 +67,23 @@ def run(
     parameters: Mapping[str, Sequence[Floats]],
     state: npt.NDArray[Any],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Chart z and return (state after each check, state after each channel's last).
+    """Chart z and return (state after each check, state after each channel's last); one array if that is all checks.
 
     `z`, `time` (ns): one per check, channel after channel; for charts that take several columns, these as rows of `z`.
     `counts`: checks of each channel, all > 0;
     `parameters`: per chart name one column per parameter but the limit (then options), one value per channel;
     `state`: structured, one row per channel, with at least the columns of `chart_dtype`; it is not changed.
     """
-    dtype = chart_dtype(charts)
-    history = np.zeros(len(time), dtype)
-    last = np.empty(len(counts), dtype)
+    history = np.zeros(len(time), chart_dtype(charts))
+    moved = [d for d in charts if (d.state or d.times) and not (d.bare and not parameters[d.name])]
+    if len(counts) == len(time) > 1:
+        _once(moved, z, time, parameters, state, history)
+        return history, history
+    last = np.empty(len(counts), history.dtype)
     order = np.argsort(-counts, kind="stable")
     sorted_counts = counts[order]
     firsts = (np.cumsum(counts) - counts)[order]
-    columns = [
-        (d, [p[order] for p in parameters[d.name]], [state[f"{d.name}_{f}"][order] for f in (*d.state, *d.times)])
-        for d in charts
-        if (d.state or d.times) and not (d.bare and not parameters[d.name])
-    ]
+    columns = [(d, [p[order] for p in parameters[d.name]], [state[n][order] for n in _names(d)]) for d in moved]
     narrow = int(sorted_counts[WIDE - 1]) if len(counts) >= WIDE else 0
     left = np.maximum(sorted_counts - narrow, 0)
     if len(left) and ROUND_US * left[0] < LANE_US * np.count_nonzero(left) + CHECK_US * left.sum():
@@ -93,6 +97,26 @@ def run(
 _Columns = list[tuple[Detector, list[Floats], list[Any]]]
 
 
+def _names(detector: Detector) -> list[str]:
+    return [f"{detector.name}_{f}" for f in (*detector.state, *detector.times)]
+
+
+def _once(
+    charts: Sequence[Detector],
+    z: Floats,
+    time: Ints,
+    parameters: Mapping[str, Sequence[Floats]],
+    state: npt.NDArray[Any],
+    history: npt.NDArray[Any],
+) -> None:
+    """Chart one check of each channel."""
+    for detector in charts:
+        names = _names(detector)
+        after = detector.advance(np.where, z, time, parameters[detector.name], [state[name] for name in names])
+        for name, column in zip(names, after, strict=True):
+            history[name] = column
+
+
 def _rounds(
     columns: _Columns, z: Floats, time: Ints, counts: Ints, firsts: Ints, history: npt.NDArray[Any], rounds: int
 ) -> None:
@@ -103,7 +127,7 @@ def _rounds(
     lane = np.arange(int(widths.sum())) - np.repeat(starts, widths)
     rows = firsts[lane] + np.repeat(np.arange(rounds), widths)
     z_by_round, time_by_round = z.take(rows, axis=-1), time[rows]
-    names = [[f"{d.name}_{f}" for f in (*d.state, *d.times)] for d, _, _ in columns]
+    names = [_names(d) for d, _, _ in columns]
     kept = [[np.empty(len(rows), history.dtype[name]) for name in of_chart] for of_chart in names]
     for start, end, width in zip(starts.tolist(), ends.tolist(), widths.tolist(), strict=True):
         z_k, time_k = z_by_round[..., start:end], time_by_round[start:end]
@@ -132,6 +156,5 @@ def _one_by_one(
             for z_i, time_i in zip(zs, times, strict=True):
                 now = advance(_pick, z_i, time_i, chosen, now)
                 states.append(now)
-            names = (*detector.state, *detector.times)
-            for name, values in zip(names, zip(*states, strict=True), strict=True):
-                history[f"{detector.name}_{name}"][first:end] = values
+            for name, values in zip(_names(detector), zip(*states, strict=True), strict=True):
+                history[name][first:end] = values

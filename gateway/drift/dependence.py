@@ -48,6 +48,7 @@ BEYOND, ENDS = 1.166, 2.2
 
 LEAST_K, ACCURATE = 1e-3, 1e-12
 
+_LOOKS = np.array(LOOKS)
 _LAGS, _SUMS, _LARGEST = 3, 5, 2
 
 DEPENDENCE = np.dtype(
@@ -81,11 +82,11 @@ def follow_dependence(state: npt.NDArray[Any], unit: Ints, value: Floats, sigma:
         return rho
     after = np.minimum(taken + counts, LOOKS[-1])
     series = _Series.of(state, unit[rows], value[rows], place[rows], after - taken)
-    passed, passes = np.searchsorted(LOOKS, taken, side="right"), np.searchsorted(LOOKS, after, side="right")
+    passed, passes = _LOOKS.searchsorted(taken, side="right"), _LOOKS.searchsorted(after, side="right")
     if (passed == passes).all():
         series.add(slice(None))
     else:
-        stage = np.searchsorted(LOOKS, place[rows], side="right")
+        stage = _LOOKS.searchsorted(place[rows], side="right")
         for which, look in enumerate(LOOKS):
             series.add(stage == which)
             reached = np.flatnonzero((passed <= which) & (passes > which))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,20 +50,26 @@ def standing(connection: sqlite3.Connection, plan: Plan) -> Standing:
     seen, states = fresh_seen(len(ids)), fresh(len(ids))
     place = {int(i): n for n, i in enumerate(ids)}
     stale: dict[int, int] = {}
-    for channel, fingerprint, newest, boot, seq, blob in connection.execute("SELECT * FROM state"):
-        n = place.get(channel)
-        if n is None:
-            continue
+    rows = [row for row in connection.execute("SELECT * FROM state") if row[0] in place]
+    for (channel, fingerprint, newest, boot, seq, _), state in zip(rows, _loaded([r[-1] for r in rows]), strict=True):
+        n = place[channel]
         seen[n] = np.array((newest, boot, seq), SEEN)
-        try:
-            states[n] = load([blob])[0]
-        except ValueError:
+        if state is None:
             stale[n] = NEVER
             continue
+        states[n] = state
         since = changed_from(fingerprint, plan.fingerprints[n])
         if since is not None:
             stale[n] = since
     return Standing(ids=ids, seen=seen, states=states, stale=stale)
+
+
+def _loaded(blobs: Sequence[bytes]) -> list[Any]:
+    """Return the states; None for those that cannot be read."""
+    try:
+        return list(load(blobs))
+    except ValueError:
+        return [None] if len(blobs) == 1 else [state for blob in blobs for state in _loaded([blob])]
 
 
 def put_states(

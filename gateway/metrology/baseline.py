@@ -121,20 +121,23 @@ class CurveTable:
 
         NaN outside the domain (`outside`), without x on a curve that needs one, and where `curve` is negative.
         """
-        E, U, k = (np.full(len(x), np.nan) for _ in range(3))
+        E, U, k = np.full((3, len(x)), np.nan)
         outside = np.zeros(len(x), np.bool_)
         rows = np.flatnonzero(curve >= 0)
         if not len(rows):
             return Looked(E, U, k, outside)
         c, at = curve[rows], x[rows]
-        everywhere = self.everywhere[c]
-        outside[rows] = ~everywhere & ((at < self.low[c]) | (at > self.high[c]))
-        known = everywhere | ((at >= self.low[c]) & (at <= self.high[c]))
-        rows, c, at = rows[known], c[known], at[known]
+        everywhere, low, high = self.everywhere[c], self.low[c], self.high[c]
+        outside[rows] = ~everywhere & ((at < low) | (at > high))
+        known = everywhere | ((at >= low) & (at <= high))
+        if not known.all():
+            rows, c, at = rows[known], c[known], at[known]
         left, t = self._segment(c, at)
         right = np.minimum(left + 1, self.first[c] + self.count[c] - 1)
+        on_point = t == 0.0
         for out, column in ((E, self.E), (U, self.U), (k, self.k)):
-            out[rows] = np.where(t == 0.0, column[left], (1.0 - t) * column[left] + t * column[right])
+            found = column[left]
+            out[rows] = found if on_point.all() else np.where(on_point, found, (1.0 - t) * found + t * column[right])
         return Looked(E, U, k, outside)
 
     def _segment(self, c: Ints, at: Floats) -> tuple[Ints, Floats]:

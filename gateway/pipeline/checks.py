@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gateway.metrology.decimals import exact_difference, exact_error
 from gateway.metrology.units import UnitError, convert_float
-from gateway.pipeline.columns import Columns, Floats, Ints
+from gateway.pipeline.columns import Columns, Floats, Ints, rows_where
 from gateway.pipeline.plan import AXES, Plan
 from gateway.pipeline.registers import register_amounts
 from gateway.pipeline.state import States
@@ -219,7 +219,7 @@ def _axes(
     """Return x of the baseline, flow (m³/h) and current (A); a given x stands for the missing axis value."""
     axis = plan.axis[channel]
     given, flow, current = c.x[row], c.flow_m3h[row], c.current_A[row]
-    natural = np.choose(axis, (reference, indication, flow, current))
+    natural = np.choose(axis, (reference, indication, flow, current)) if axis.any() else reference
     x = np.where(np.isnan(given), natural, given)
     return x, np.where(np.isnan(flow) & (axis == 2), x, flow), np.where(np.isnan(current) & (axis == 3), x, current)
 
@@ -295,9 +295,9 @@ def _mpe(plan: Plan, c: Columns, row: Ints, epoch: Ints, reference: Floats, flow
     """Return the MPE in the error unit; NaN where there is no limit or a condition it needs is missing."""
     which = plan.e_limits[epoch]
     mpe = np.full(len(row), np.nan)
-    for place in np.unique(which[which >= 0]).tolist():
-        m = which == place
-        single: Any = np.array([p is not None for p in c.phase[row[m]]], np.bool_)
+    for place in set(which.tolist()) - {-1}:
+        m = rows_where(which == place)
+        single: Any = c.phase[row[m]] != None  # noqa: E711  element by element
         mpe[m] = plan.limits[place].evaluate(
             reference=reference[m],
             flow_m3h=flow[m],

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Columns", "Floats", "Ints", "boot_code", "runs"]
+__all__ = ["Columns", "Floats", "Ints", "boot_code", "rows_where", "runs", "text_codes"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -27,6 +27,13 @@ def boot_code(boot: str | None) -> int:
     if boot is None:
         return 0
     return int.from_bytes(blake2b(boot.encode(), digest_size=8).digest(), "big") >> 1 or 1
+
+
+def text_codes(column: Texts) -> Ints:
+    """Return the `boot_code` of each text."""
+    texts = column.tolist()
+    codes = {text: boot_code(text) for text in set(texts)}
+    return np.fromiter(map(codes.__getitem__, texts), np.int64, len(texts))
 
 
 def runs(column: Ints) -> tuple[Ints, Ints, Ints]:
@@ -42,6 +49,15 @@ def runs(column: Ints) -> tuple[Ints, Ints, Ints]:
     ends[:-1] = first[1:]
     ends[-1:] = len(column)
     return column[first], first, ends - first
+
+
+def rows_where(holds: npt.NDArray[np.bool_]) -> Any:
+    """Return the rows where it holds, as an index: a slice where that is all of them, which copies nothing.
+
+    >>> rows_where(np.array([True, True])), rows_where(np.array([False, True])).tolist()
+    (slice(None, None, None), [1])
+    """
+    return slice(None) if holds.all() else holds.nonzero()[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +131,7 @@ class Columns:
         for name in _NUMBERS:
             numbers = getattr(self, name)
             parts.append(np.where(np.isnan(numbers), np.nan, numbers + 0.0).view(np.int64))
-        texts = (getattr(self, name).tolist() for name in ("boot", *_TEXTS))
-        parts += [np.fromiter(map(boot_code, column), np.int64, len(self)) for column in texts]
+        parts += [text_codes(getattr(self, name)) for name in ("boot", *_TEXTS)]
         packed, width = np.column_stack(parts).astype(np.int64).tobytes(), 8 * len(parts)
         return [packed[i : i + width] for i in range(0, len(packed), width)]
 

@@ -27,10 +27,10 @@ PAIRED = "noise"
 
 def limits_of_dependent(detector: Detector, limit: Floats, rho: Floats, parameters: Sequence[Floats]) -> Floats:
     """Return the limits as they are for checks of those ρ; where ρ is 0, the same bits."""
+    rows = np.flatnonzero(rho)
     widened = limit.copy()
-    for i in np.flatnonzero(rho != 0.0).tolist():
-        chosen = tuple(float(p[i]) for p in parameters)
-        widened[i] = dependent_limit(detector.name, float(limit[i]), float(rho[i]), chosen)
+    told = zip(limit[rows].tolist(), rho[rows].tolist(), *(p[rows].tolist() for p in parameters), strict=True)
+    widened[rows] = [dependent_limit(detector.name, h, r, tuple(chosen)) for h, r, *chosen in told]
     return widened
 
 
@@ -56,7 +56,7 @@ def chart_pairs_again(
     mine = np.repeat(chosen, counts)
     after, end = run(
         (noise,), z[mine] / pair_spread(rho[mine]), time[mine], counts[chosen],
-        {noise.name: [p[chosen] for p in parameters]}, before[chosen],
+        {noise.name: [p[chosen] for p in parameters]}, before.compress(chosen),
     )  # fmt: skip
     for name in after.dtype.names or ():
         history[name][mine] = after[name]

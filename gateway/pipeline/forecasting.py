@@ -59,9 +59,8 @@ def follow_trend(plan: Plan, checks: Checks, learned: Learned, U: Floats) -> Fol
     if not len(rows):
         return Followed(rows=rows, history=learned.unit_state[:0], wanted=wanted)
     share = checks.corrected_error[rows] / checks.mpe[rows]
-    history, last = run([TREND], share, checks.time[rows], counts, {"trend": ()}, learned.unit_state.take(units))
-    for name in last.dtype.names or ():
-        learned.unit_state[name][units] = last[name]
+    history, last = run([TREND], share, checks.time[rows], counts, {"trend": ()}, learned.states_of(units))
+    learned.keep(units, last)
     ends = rows[first + counts - 1]
     learned.unit_state["safe"][units] = 1.0 - U[ends] / checks.mpe[ends]
     wanted[rows] = _wanted(plan, checks.epoch[rows], history)

@@ -24,11 +24,12 @@ from gateway.metrology.conformity import (
 from gateway.metrology.decimals import exact_difference
 from gateway.pipeline.causes import with_causes
 from gateway.pipeline.checks import Checks, Flag, check_columns, epochs_of
-from gateway.pipeline.columns import Columns, Floats, Ints, boot_code, runs
+from gateway.pipeline.columns import Columns, Floats, Ints, boot_code, rows_where, runs
 from gateway.pipeline.dependent import chart_pairs_again, in_sigma, limits_of_dependent
 from gateway.pipeline.forecasting import follow_trend, with_evidence
 from gateway.pipeline.groups import with_held_checks
 from gateway.pipeline.influenced import with_conditions
+from gateway.pipeline.layout import Fields, aligned
 from gateway.pipeline.learning import Learned, settle_phase_one
 from gateway.pipeline.plan import Plan
 from gateway.pipeline.points import Pointed, chart_points
@@ -92,7 +93,16 @@ def verdict_dtype(*, optional: bool = False) -> np.dtype[Any]:
 
     With `optional` the columns of optional charts follow all others: a verdict without them is the first part of one.
     """
-    fields: list[Any] = [
+    some = np.dtype(aligned(_fields()))
+    if not optional:
+        return some
+    fields = [(f"{chart}_{column}", code) for chart, column, code in chart_columns(optional=True)]
+    fields += [(f"{d.name}_signal", np.bool_) for d in _of(optional=True)]
+    return np.dtype([*((n, some[n]) for n in some.names or ()), *aligned(fields, "spare_optional")])
+
+
+def _fields() -> Fields:
+    fields: Fields = [
         (name, np.float64)
         for name in (
             "indication", "reference", "reference_u", "x", "zero_error", "error", "U", "mpe", "margin",
@@ -101,13 +111,11 @@ def verdict_dtype(*, optional: bool = False) -> np.dtype[Any]:
     ]  # fmt: skip
     fields += [("conformity", np.int8), ("mode", np.int8), ("learned_sigma", np.bool_), ("charted", np.bool_)]
     fields += [("epoch", np.int32), ("flags", np.int32)]
-    for some in (False, True) if optional else (False,):
-        fields += [(f"{chart}_{column}", code) for chart, column, code in chart_columns(optional=some)]
-        fields += [(f"{d.name}_signal", np.bool_) for d in _of(optional=some)]
-    return np.dtype(fields)
+    fields += [(f"{chart}_{column}", code) for chart, column, code in chart_columns()]
+    return fields + [(f"{d.name}_signal", np.bool_) for d in _of(optional=False)]
 
 
-@np.errstate(over="ignore", invalid="ignore")
+@np.errstate(divide="ignore", over="ignore", invalid="ignore")
 def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) -> Judgement:
     """Judge sorted readings of known channels.
 
@@ -146,20 +154,21 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
     followed = follow_trend(plan, checks, learned, verdicts["U"])
     asked[AlarmKind.FORECAST] = followed.wanted
     after = _moved_on(states, learned)
-    real = checks.row >= 0
-    wanted = {kind: _spread(column[real], checks.row[real], len(columns), NO_OPINION) for kind, column in asked.items()}
+    real = rows_where(checks.row >= 0)
+    row = checks.row[real]
+    wanted = {kind: _spread(column[real], row, len(columns), NO_OPINION) for kind, column in asked.items()}
     started = _chapters_started(plan, states, checks, learned)
     changes = apply_conditions(
         plan, after, columns, firsts, counts, signals, wanted, started, _wanted_before(checks, asked),
-        _spread(checks.x[real], checks.row[real], len(columns), np.nan),
+        _spread(checks.x[real], row, len(columns), np.nan),
     )  # fmt: skip
     _remember(after, columns, firsts, counts, signals)
     _remember_checks(plan, after, columns, checks, verdicts, major, nearness, fit)
     remember_zeros(plan, after, checks, zeros)
     changes = with_zeros(plan, states, changes, checks, zeros, learned.sigma)
     return Judgement(
-        channels=channels, states=after, verdicts=verdicts.compress(real), check_row=checks.row[real],
-        out_of_range=signals.out_of_range,
+        channels=channels, states=after, verdicts=verdicts if len(row) == len(verdicts) else verdicts.take(real),
+        check_row=row, out_of_range=signals.out_of_range,
         changes=with_causes(
             plan, with_evidence(plan, changes, checks, followed), checks, np.flatnonzero(verdicts["charted"]), readouts
         ),
@@ -168,6 +177,8 @@ def judge(plan: Plan, states: States, columns: Columns, *, alone: bool = False) 
 
 def _spread(column: npt.NDArray[Any], row: Ints, n: int, none: float) -> npt.NDArray[Any]:
     """Return one value per reading: those of checks, and `none`."""
+    if len(row) == n:
+        return column
     out = np.full(n, none, column.dtype)
     out[row] = column
     return out
@@ -175,6 +186,8 @@ def _spread(column: npt.NDArray[Any], row: Ints, n: int, none: float) -> npt.NDA
 
 def _with_held(checks: Checks, given: Bools) -> Bools:
     """Return `given`, one per real check, for all checks: what was held back is true."""
+    if len(given) == len(checks):
+        return given
     out = np.ones(len(checks), np.bool_)
     out[checks.row >= 0] = given
     return out
@@ -198,8 +211,7 @@ def _verdicts(plan: Plan, checks: Checks, learned: Learned) -> npt.NDArray[Any]:
     v["indication"], v["reference"], v["reference_u"] = checks.indication, checks.reference, checks.reference_u
     v["x"], v["zero_error"], v["error"], v["U"], v["mpe"] = checks.x, checks.zero, checks.error, U, checks.mpe
     v["margin"] = exact_difference(checks.mpe, size)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        v["margin_percent"] = 100.0 * (1.0 - size / checks.mpe)
+    v["margin_percent"] = 100.0 * (1.0 - size / checks.mpe)
     v["en"] = en_score(checks.error, U, checks.baseline_error, checks.baseline_U)
     v["p_conforming"] = conformance_probability(checks.corrected_error, checks.mpe, U / 2.0)
     v["baseline_error"], v["baseline_U"] = checks.baseline_error, checks.baseline_U
@@ -225,33 +237,32 @@ def _verdicts(plan: Plan, checks: Checks, learned: Learned) -> npt.NDArray[Any]:
 
 def _chart(plan: Plan, checks: Checks, learned: Learned, verdicts: npt.NDArray[Any]) -> dict[str, Readout]:
     """Run the charts of z on every z there is; fill statistics and limits, and the units' chart states."""
-    rows = np.flatnonzero(~np.isnan(learned.z))
-    if not len(rows):
+    rows = rows_where(~np.isnan(learned.z))
+    z, time, rho = learned.z[rows], checks.time[rows], learned.rho[rows]
+    if not len(z):
         return {}
     units, first, counts = runs(learned.unit_of[rows])
     channel, epoch = checks.channel[rows], checks.epoch[rows]
-    of_unit = channel[first]
     charts = [d for d in plan.charts if d.takes == Z]
-    parameters = {d.name: [p[of_unit] for p in plan.parameters[d.name]] for d in charts}
-    history, last = run(charts, learned.z[rows], checks.time[rows], counts, parameters, learned.unit_state.take(units))
-    rho = learned.rho[rows]
+    parameters = {d.name: [p[channel[first]] for p in plan.parameters[d.name]] for d in charts}
+    before = learned.states_of(units)
+    history, last = run(charts, z, time, counts, parameters, before)
     dependent = bool(rho.any())
     if dependent and "noise" in parameters:
-        z, time, before = learned.z[rows], checks.time[rows], learned.unit_state.take(units)
         chart_pairs_again(charts, rho, z, time, counts, parameters["noise"], before, history, last)
-    for name in last.dtype.names or ():
-        learned.unit_state[name][units] = last[name]
+    learned.keep(units, last)
     provisional = learned.provisional[rows]
     readouts: dict[str, Readout] = {}
     verdicts["charted"][rows] = True
     for d in charts:
-        limit = np.where(provisional, plan.limit_provisional[d.name][epoch], plan.limit[d.name][epoch])
+        limit = plan.limit[d.name][epoch]
+        if provisional.any():
+            limit = np.where(provisional, plan.limit_provisional[d.name][epoch], limit)
         recorded = {f: history[f"{d.name}_{f}"] for f in (*d.state, *d.times)}
         chosen = [p[channel] for p in plan.parameters[d.name]]
         if dependent:
             limit = limits_of_dependent(d, limit, rho, chosen)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            readout = d.read(recorded, learned.z[rows], chosen, limit)
+        readout = d.read(recorded, z, chosen, limit)
         if dependent:
             readout = in_sigma(d, readout, rho)
         for column, values in readout.columns.items():
@@ -359,8 +370,10 @@ def _remember(after: States, c: Columns, firsts: Ints, counts: Ints, signals: Si
 
 
 def _moved_on(states: States, learned: Learned) -> States:
-    """Return the states with Phase I and charts as the channels' last units left them."""
-    after: States = states.take(np.arange(len(states)))
+    """Return the states with Phase I and charts as the channels' last units left them, which may be theirs."""
+    if len(learned.unit_local) == len(states) and (learned.unit_local[1:] != learned.unit_local[:-1]).all():
+        return learned.unit_state
+    after: States = states.take(np.arange(len(states)))  # a copy of records goes field by field
     locals_, last = _last_of(learned.unit_local, np.arange(len(learned.unit_local)))
     after.put(locals_, learned.unit_state.take(last))
     return after

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,16 @@ class Learned:
     rho: Floats
     rows: Ints
     groups: Groups
+
+    def states_of(self, units: Ints) -> States:
+        """Return the states of some units, ascending; not to be changed."""
+        return self.unit_state if len(units) == len(self.unit_state) else self.unit_state.take(units)
+
+    def keep(self, units: Ints, charts: npt.NDArray[Any]) -> None:
+        """Keep the states of these charts of some units, ascending."""
+        rows = slice(None) if len(units) == len(self.unit_state) else units
+        for name in charts.dtype.names or ():
+            self.unit_state[name][rows] = charts[name]
 
 
 def settle_phase_one(

@@ -53,9 +53,8 @@ def chart_points(plan: Plan, checks: Checks, learned: Learned, verdicts: npt.NDA
         taken = np.array([told[name] for name in d.takes])
         parameters = {d.name: [p[channel[first]] for p in plan.parameters[d.name]]}
         with np.errstate(over="ignore", invalid="ignore"):
-            history, last = run((d,), taken, checks.time[rows], counts, parameters, learned.unit_state.take(units))
-        for name in last.dtype.names or ():
-            learned.unit_state[name][units] = last[name]
+            history, last = run((d,), taken, checks.time[rows], counts, parameters, learned.states_of(units))
+        learned.keep(units, last)
         recorded = {f: history[f"{d.name}_{f}"] for f in (*d.state, *d.times)}
         chosen = [p[channel] for p in plan.parameters[d.name]]
         limit = limits_of_dependent(d, limit, learned.rho[rows], chosen)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -14,12 +17,15 @@ from gateway.drift.charts import chart_dtype, detectors
 from gateway.drift.dependence import DEPENDENCE
 from gateway.drift.influence import INFLUENCE
 from gateway.drift.trend import TREND
+from gateway.pipeline.layout import WORD, Fields, aligned
+from gateway.pipeline.sparse import Words, packed, unpacked
 
 __all__ = [
     "HELD", "STATE_VERSION", "CenterMode", "States", "chapter_fields", "dump", "fresh", "load", "state_dtype",
 ]  # fmt: skip
 
-STATE_VERSION = 7
+STATE_VERSION = 8
+UNREADABLE = "a channel state of another version, or damaged; judge the channel again from its readings"
 NEVER = -(2**63)
 
 States = npt.NDArray[Any]
@@ -97,16 +103,20 @@ def chapter_fields() -> tuple[str, ...]:
 
 @cache
 def state_dtype() -> np.dtype[Any]:
-    """Return the layout of a channel's state: what was judged, conditions, charts, the optional ones last."""
+    """Return the layout of a channel's state, in whole words of 8 bytes; optional charts come last."""
+    return np.dtype(aligned(_usual_fields()) + _optional_fields())
+
+
+def _usual_fields() -> Fields:
+    """Return the fields of what was judged, of conditions, and of the charts that are not optional."""
     usual = [d for d in detectors() if not d.optional]
-    parts = (_JUDGED, INFLUENCE, DEPENDENCE, CONDITION_DTYPE, chart_dtype((*usual, TREND)), _optional_dtype())
-    fields: list[Any] = [(name, part[name]) for part in parts for name in part.names or ()]
-    return np.dtype(fields)
+    parts = (_JUDGED, INFLUENCE, DEPENDENCE, CONDITION_DTYPE, chart_dtype((*usual, TREND)))
+    return [(name, part[name]) for part in parts for name in part.names or ()]
 
 
-@cache
-def _optional_dtype() -> np.dtype[Any]:
-    return chart_dtype([d for d in detectors() if d.optional])
+def _optional_fields() -> Fields:
+    optional = chart_dtype([d for d in detectors() if d.optional])
+    return [(name, optional[name]) for name in optional.names or ()]
 
 
 def fresh(n: int) -> States:
@@ -121,24 +131,90 @@ def fresh(n: int) -> States:
 
 
 def dump(states: States) -> list[bytes]:
-    """Return each state as bytes, a version byte first; optional charts that have not begun are left out."""
-    width = states.dtype.itemsize
-    flat = np.ascontiguousarray(states).tobytes()
-    head = bytes([STATE_VERSION])
-    usual = width - _optional_dtype().itemsize
-    begun = np.frombuffer(flat, np.uint8).reshape(len(states), width)[:, usual:].any(axis=1)
-    if not begun.any():
-        return [head + flat[i : i + usual] for i in range(0, len(flat), width)]
-    ends = np.where(begun, width, usual).tolist()
-    return [head + flat[i : i + end] for i, end in zip(range(0, len(flat), width), ends, strict=True)]
+    """Return each state as bytes: its version and layout, then what differs from a fresh one (`sparse`).
+
+    Optional charts that have not begun leave no trace, so that adding one leaves other states readable.
+    """
+    words = _words(states)
+    said = words != _fresh_words()
+    usual = _form(optional=False)
+    if not said[:, usual.width :].any():
+        return packed(usual.head, usual.width, words, said)
+    begun = said[:, usual.width :].any(axis=1)
+    blobs = [b""] * len(states)
+    for form, rows in ((usual, np.flatnonzero(~begun)), (_form(optional=True), np.flatnonzero(begun))):
+        for i, blob in zip(rows.tolist(), packed(form.head, form.width, words[rows], said[rows]), strict=True):
+            blobs[i] = blob
+    return blobs
 
 
-def load(blobs: list[bytes]) -> States:
-    """Return the states that `dump` wrote. Raises ValueError for another version or a damaged one."""
-    dtype = state_dtype()
-    width = dtype.itemsize
-    sizes = {width + 1, width + 1 - _optional_dtype().itemsize}
-    for blob in blobs:
-        if len(blob) not in sizes or blob[0] != STATE_VERSION:
-            raise ValueError("a channel state of another version; judge the channel again from its readings")
-    return np.frombuffer(b"".join(b[1:].ljust(width, b"\0") for b in blobs), dtype).copy()
+def load(blobs: Sequence[bytes]) -> States:
+    """Return the states that `dump` wrote, now or in version 7. Raises ValueError for others and damaged ones."""
+    found: dict[bytes, list[int]] = {}
+    for i, blob in enumerate(blobs):
+        found.setdefault(blob[: 1 if blob[:1] == PACKED else WORD], []).append(i)
+    widths = {form.head: form.width for form in (_form(optional=False), _form(optional=True))}
+    states = fresh(len(blobs))
+    words = _words(states)
+    for head, rows in found.items():
+        some = [blobs[i] for i in rows]
+        if head == PACKED:
+            states[rows] = _of_version_7(some)
+        elif head in widths:
+            words[rows, : widths[head]] = _unpacked(widths[head], some)
+        else:
+            raise ValueError(UNREADABLE)
+    return states
+
+
+def _unpacked(width: int, blobs: Sequence[bytes]) -> Words:
+    try:
+        return unpacked(_fresh_words()[:width], blobs)
+    except ValueError as damage:
+        raise ValueError(UNREADABLE) from damage
+
+
+def _words(states: States) -> Words:
+    """Return states as words, one row each: a view where they lie one after the other."""
+    width = states.dtype.itemsize // WORD
+    return np.ascontiguousarray(states).view(np.uint64).reshape(len(states), width)
+
+
+@cache
+def _fresh_words() -> Words:
+    words: Words = _words(fresh(1))[0]
+    return words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """How bytes of states begin, and how many words these have."""
+
+    head: bytes
+    width: int
+
+
+@cache
+def _form(*, optional: bool) -> _Form:
+    """Return the form of states with or without optional charts; `head` names fields and fresh values."""
+    dtype = np.dtype(aligned(_usual_fields()) + (_optional_fields() if optional else []))
+    said = repr(dtype.descr).encode() + fresh(1).tobytes()[: dtype.itemsize]
+    return _Form(
+        head=bytes([STATE_VERSION]) + blake2b(said, digest_size=WORD - 1).digest(), width=dtype.itemsize // WORD
+    )
+
+
+PACKED = b"\7"
+"""The version byte of states that were written whole, field after field."""
+
+
+def _of_version_7(blobs: Sequence[bytes]) -> States:
+    dtype = np.dtype(_usual_fields() + _optional_fields())
+    usual = np.dtype(_usual_fields()).itemsize
+    if {len(blob) for blob in blobs} - {1 + usual, 1 + dtype.itemsize}:
+        raise ValueError(UNREADABLE)
+    old = np.frombuffer(b"".join(b[1:].ljust(dtype.itemsize, b"\0") for b in blobs), dtype)
+    states = fresh(len(blobs))
+    for name in dtype.names or ():
+        states[name] = old[name]
+    return states

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.alarms.conditions import HOLD, RULES, AlarmKind, Condition, Severity, Transition, step
-from gateway.pipeline.columns import Columns, Floats, Ints, boot_code
+from gateway.pipeline.columns import Columns, Floats, Ints, text_codes
 from gateway.pipeline.plan import FOREVER, Plan
 from gateway.pipeline.registers import went_back
 from gateway.pipeline.state import NEVER, States
@@ -76,8 +76,8 @@ def watch_signal(plan: Plan, states: States, c: Columns, firsts: Ints, counts: I
     """Return range, registers gone back, silence (ns) and missing seq numbers before (0: none), equal values."""
     channel = c.channel
     before = _previous(c.time, firsts, states["time"])
-    elapsed = np.where(before == NEVER, 0, c.time - np.where(before == NEVER, c.time, before))
-    boot = np.array([boot_code(b) for b in c.boot], np.int64)
+    elapsed = c.time - np.where(before == NEVER, c.time, before)
+    boot = text_codes(c.boot)
     seq = c.channel_seq()
     seq_before = _previous(seq, firsts, states["seq"])
     same_boot = _previous(boot, firsts, states["boot"]) == boot
@@ -85,12 +85,13 @@ def watch_signal(plan: Plan, states: States, c: Columns, firsts: Ints, counts: I
     value_before = _previous(c.value, firsts, states["value"])
     changed = c.value != value_before
     changed[firsts[states["readings"] == 0]] = True
-    local = np.repeat(np.arange(len(firsts)), counts)
-    position = np.arange(len(c)) - firsts[local]
-    start = np.maximum.accumulate(np.where(changed, np.arange(len(c)), np.where(position == 0, firsts[local], 0)))
+    local, place = np.repeat(np.arange(len(firsts)), counts), np.arange(len(c))
+    begins = changed.copy()
+    begins[firsts] = True
+    start = np.maximum.accumulate(np.where(begins, place, 0))
     carried = ~changed[start]
     n_before = np.where(carried, states["same_n"][local], 0)
-    same_n = np.arange(len(c)) - start + 1 + n_before
+    same_n = place - start + 1 + n_before
     since_before = states["same_since"][local]
     same_since = np.where(n_before > 0, since_before, c.time[start])
     empty = _empty(plan, c)
@@ -175,10 +176,8 @@ def apply_conditions(
     readings ask for only now. `point`: x of each check, NaN where it is none.
     """
     wanted = {**_health_wanted(plan, c, signals), **check_wanted}
-    busy = np.zeros(len(c), np.bool_)
-    for column in wanted.values():
-        busy |= (column > 0) & (column != NO_OPINION)
-    busy |= signals.silence > 0
+    levels = np.array(list(wanted.values()))
+    busy = ((levels > 0) & (levels != NO_OPINION)).any(axis=0) | (signals.silence > 0)
     asked = np.logical_or.reduceat(busy, firsts) if len(firsts) else np.zeros(0, np.bool_)
     asked[list(before)] = True
     standing = {kind: states[f"{kind}_level"] > 0 for kind in RULES}
