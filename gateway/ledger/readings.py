@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, count, groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -104,17 +104,15 @@ def inserting(table: str, columns: Mapping[str, Sequence[object]], *, replacing:
     while SQLite works, is asked for once a statement, and most of what a batch says (its channel, boot, moment of
     receipt) it says of every row.
     """
-    names = tuple(columns)
-    total, start = len(columns[names[0]]), 0
+    total, start = len(next(iter(columns.values()))), 0
     statements: list[tuple[str, list[object]]] = []
     while start < total:
         rows = min(TOGETHER, 1 << ((total - start).bit_length() - 1))  # a few sizes: each is a statement to be kept
-        parts = [column[start : start + rows] for column in columns.values()]
-        same = tuple(part.count(part[0]) == rows for part in parts)
-        values = [part[0] for part, once in zip(parts, same, strict=True) if once]
-        differing = zip(*(part for part, once in zip(parts, same, strict=True) if not once), strict=True)
-        values.extend(chain.from_iterable(differing))
-        statements.append((_insert(table, names, same, rows, replacing=replacing), values))
+        parts = {name: column[start : start + rows] for name, column in columns.items()}
+        same = {name: part[0] for name, part in parts.items() if part.count(part[0]) == rows}
+        differing = [name for name in parts if name not in same]
+        values = [*same.values(), *chain.from_iterable(zip(*(parts[name] for name in differing), strict=True))]
+        statements.append((_insert(table, (*same,), (*differing,), rows, replacing=replacing), values))
         start += rows
 
     def write(connection: sqlite3.Connection) -> None:
@@ -125,13 +123,13 @@ def inserting(table: str, columns: Mapping[str, Sequence[object]], *, replacing:
 
 
 @lru_cache(maxsize=512)
-def _insert(table: str, names: tuple[str, ...], same: tuple[bool, ...], rows: int, *, replacing: bool) -> str:
-    """Return the statement for so many rows: first what is the `same` in all, then row by row."""
-    once, number = count(1), count(sum(same) + 1)
-    fixed = [f"?{next(once)}" if constant else "" for constant in same]
-    each = (", ".join(place or f"?{next(number)}" for place in fixed) for _ in range(rows))
-    values = ", ".join(f"({row})" for row in each)
-    return f"INSERT {'OR REPLACE ' if replacing else ''}INTO {table} ({', '.join(names)}) VALUES {values}"  # noqa: S608  constants only
+def _insert(table: str, same: tuple[str, ...], differing: tuple[str, ...], rows: int, *, replacing: bool) -> str:
+    """Return the statement for so many rows: first what is the `same` in all, then row by row, without numbers: SQLite
+    looks through all numbers for each.
+    """
+    row = f"({', '.join([*(f'?{i}' for i in range(1, len(same) + 1)), *('?' * len(differing))])})"
+    insert = "INSERT OR REPLACE" if replacing else "INSERT"
+    return f"{insert} INTO {table} ({', '.join(same + differing)}) VALUES {', '.join([row] * rows)}"
 
 
 def _says_something(column: npt.NDArray[Any]) -> bool:
