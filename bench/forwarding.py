@@ -24,7 +24,7 @@ from zlib import crc32
 from pydantic import SecretStr
 
 from gateway.history.forward_state import forwarding_state
-from gateway.ledger.readings import inserting
+from gateway.ledger.readings import insert_rows
 from gateway.ledger.store import Ledger
 from gateway.runtime.clock import now_ns
 from gateway.runtime.forwarding import Forwarder
@@ -119,7 +119,8 @@ def fill(ledger: Ledger, first: int, n: int) -> None:
         numbers = range(start, min(start + COMMIT, first + n))
         times = [START + i * (10**9 // RATE) for i in numbers]
         with ledger.transaction() as connection:
-            inserting(
+            insert_rows(
+                connection,
                 "reading",
                 {
                     "channel": [1 + i % CHANNELS for i in numbers],
@@ -132,7 +133,7 @@ def fill(ledger: Ledger, first: int, n: int) -> None:
                     "late": [0] * len(times),
                     "quality": [0] * len(times),
                 },
-            )(connection)
+            )
 
 
 def live(ledger: Ledger) -> None:

@@ -12,7 +12,6 @@ import orjson
 
 from gateway.alarms.conditions import AlarmKind, Severity
 from gateway.alarms.life import Alarm, Happening
-from gateway.ledger.behind import Connected
 from gateway.pipeline.happenings import Key, event_record
 
 __all__ = ["Past", "events", "find", "last_events", "open_alarms", "put", "recorded"]
@@ -92,11 +91,11 @@ def last_events(connection: sqlite3.Connection, names: Iterable[str]) -> Iterato
 class Past:
     """What the ledger knows of alarms that stand no more."""
 
-    ledger: Connected
+    connection: sqlite3.Connection
 
     def latest(self, key: Key) -> Alarm | None:
         """Return the newest alarm of a condition, closed or not."""
-        row = self.ledger.connection.execute(
+        row = self.connection.execute(
             f"SELECT {_COLUMNS} FROM alarm WHERE device = ? AND channel = ? AND kind = ? "  # noqa: S608  constants only
             "ORDER BY raised_at DESC LIMIT 1",
             (key[0], key[1], key[2].value),
@@ -105,7 +104,7 @@ class Past:
 
     def closed_by_hand(self, name: str) -> bool:
         """Whether a person closed this alarm."""
-        rows = self.ledger.connection.execute(
+        rows = self.connection.execute(
             "SELECT e.document FROM alarm_event e JOIN alarm a ON a.id = e.alarm "
             "WHERE a.id = ? AND a.cleared_at IS NOT NULL ORDER BY e.id DESC LIMIT 1",
             (name,),

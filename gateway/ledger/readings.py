@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gateway.ledger.behind import Write
 from gateway.pipeline.columns import Columns, Ints
 from gateway.pipeline.counting import Numbered
 from gateway.pipeline.intake import Question, Stretch
@@ -22,10 +21,9 @@ __all__ = [
     "BEYOND",
     "Stored",
     "add_amendments",
-    "adding",
+    "add_readings",
     "find",
     "first_marked",
-    "inserting",
     "layout",
     "layout_id",
     "met",
@@ -43,7 +41,7 @@ _FIELDS = (
 )  # fmt: skip
 _SELECT = ", ".join(_FIELDS)
 _COUNTS = frozenset({"seq", "stable", "evidence"})
-TOGETHER = 256
+TOGETHER = 100
 _SINCE = f"""
     SELECT {", ".join(f"r.{f}" for f in _FIELDS)}, r.id, COALESCE(a.context, r.context),
            COALESCE(a.verdict, r.verdict), COALESCE(a.version, 0)
@@ -72,7 +70,8 @@ class Stored:
     version: tuple[int, ...]
 
 
-def adding(
+def add_readings(
+    connection: sqlite3.Connection,
     columns: Columns,
     channel_ids: Ints,
     received_at: Ints,
@@ -80,8 +79,8 @@ def adding(
     quality: npt.NDArray[np.int8],
     context: Sequence[int | None],
     verdict: Sequence[bytes | memoryview | None],
-) -> Write:
-    """Return what adds readings in this order. `channel_ids` are the ledger's; NaN and -1 become NULL."""
+) -> None:
+    """Add readings in this order. `channel_ids` are the ledger's; NaN and -1 become NULL."""
     rows: dict[str, Sequence[object]] = {
         "channel": channel_ids.tolist(),
         "received_at": received_at.tolist(),
@@ -94,32 +93,26 @@ def adding(
         column = getattr(columns, name)
         if name == "clock" or _says_something(column):
             rows[name] = _nullable(column) if name in _COUNTS else column.tolist()
-    return inserting("reading", rows)
+    insert_rows(connection, "reading", rows)
 
 
-def inserting(table: str, columns: Mapping[str, Sequence[object]], *, replacing: bool = False) -> Write:
-    """Return what inserts rows given by column, in order; `replacing` those of the same key.
+def insert_rows(
+    connection: sqlite3.Connection, table: str, columns: Mapping[str, Sequence[object]], *, replacing: bool = False
+) -> None:
+    """Insert rows given by column, in order; `replacing` those of the same key.
 
     Up to `TOGETHER` rows are one statement, and what is the same in all of them is bound once: the interpreter is free
-    while SQLite works, is asked for once a statement, and most of what a batch says (its channel, boot, moment of
-    receipt) it says of every row.
+    while SQLite works, and most of what a batch says (its channel, boot, moment of receipt) it says of every row.
     """
     total, start = len(next(iter(columns.values()))), 0
-    statements: list[tuple[str, list[object]]] = []
     while start < total:
         rows = min(TOGETHER, 1 << ((total - start).bit_length() - 1))  # a few sizes: each is a statement to be kept
         parts = {name: column[start : start + rows] for name, column in columns.items()}
         same = {name: part[0] for name, part in parts.items() if part.count(part[0]) == rows}
         differing = [name for name in parts if name not in same]
         values = [*same.values(), *chain.from_iterable(zip(*(parts[name] for name in differing), strict=True))]
-        statements.append((_insert(table, (*same,), (*differing,), rows, replacing=replacing), values))
+        connection.execute(_insert(table, (*same,), (*differing,), rows, replacing=replacing), values)
         start += rows
-
-    def write(connection: sqlite3.Connection) -> None:
-        for statement, values in statements:
-            connection.execute(statement, values)
-
-    return write
 
 
 @lru_cache(maxsize=512)

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.ledger.behind import Write
-from gateway.ledger.readings import inserting
+from gateway.ledger.readings import insert_rows
 from gateway.pipeline.columns import Ints
 from gateway.pipeline.fingerprints import changed_from
 from gateway.pipeline.intake import SEEN, Seen, fresh_seen
@@ -19,7 +18,7 @@ from gateway.pipeline.state import States, dump, fresh, load
 
 __all__ = [
     "Standing", "add_to_counters", "channel_ids", "checkpoint_before", "context_ids", "counters", "forget_checkpoints",
-    "put_checkpoints", "put_states", "putting", "standing",
+    "put_checkpoints", "put_states", "standing",
 ]  # fmt: skip
 
 
@@ -76,11 +75,6 @@ def put_states(
     connection: sqlite3.Connection, plan: Plan, ids: Ints, channels: Ints, states: States, seen: Seen
 ) -> None:
     """Write the states of `channels` (indexes in the plan; `states` row by row, `seen` and `ids` whole)."""
-    putting(plan, ids, channels, states, seen)(connection)
-
-
-def putting(plan: Plan, ids: Ints, channels: Ints, states: States, seen: Seen) -> Write:
-    """Return what writes the states of `channels`, as they are now."""
     columns = {
         "channel": ids[channels].tolist(),
         "fingerprint": [plan.fingerprints[i] for i in channels.tolist()],
@@ -89,7 +83,7 @@ def putting(plan: Plan, ids: Ints, channels: Ints, states: States, seen: Seen) -
         "seen_seq": seen["seq"][channels].tolist(),
         "state": dump(states),
     }
-    return inserting("state", columns, replacing=True)
+    insert_rows(connection, "state", columns, replacing=True)
 
 
 def put_checkpoints(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, bytes]]) -> None:

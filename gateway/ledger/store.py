@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Self
 
 from gateway.errors import Refused, WrongUse
-from gateway.ledger.behind import Behind
 
 __all__ = ["FIRST_STOP", "Checkpoints", "Ledger", "hold"]
 
@@ -29,12 +28,7 @@ class Ledger:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
-        self.behind = Behind(connection)
-
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """The connection, once nothing is being committed behind. Raises what went wrong there."""
-        return self.behind.settled()
+        self.connection = connection
 
     @classmethod
     def open(cls, data_dir: Path, *, create: bool = True) -> Self:
@@ -74,8 +68,8 @@ class Ledger:
         return ledger
 
     def close(self) -> None:
-        """Finish what is being committed, and close the connection."""
-        self.behind.close()
+        """Close the connection."""
+        self.connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -86,8 +80,14 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Write in one transaction: durable when the block ends, undone when it raises."""
-        with self.behind.transaction(behind=False) as transaction:
-            yield transaction.connection
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.connection
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:  # a full disk has SQLite roll back by itself
+                self.connection.execute("ROLLBACK")
+            raise
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 
 import numpy as np
 
-from gateway.ledger.behind import Connected
 from gateway.ledger.readings import Stored, numbered
 from gateway.pipeline.columns import Columns, Ints
 from gateway.pipeline.counting import Numbered, missing_before
@@ -23,8 +23,8 @@ class DeviceCounts:
     batch that was `counted`.
     """
 
-    def __init__(self, ledger: Connected, plan: Plan, ids: Ints) -> None:
-        self._ledger, self._plan, self._ids = ledger, plan, ids
+    def __init__(self, connection: sqlite3.Connection, plan: Plan, ids: Ints) -> None:
+        self._connection, self._plan, self._ids = connection, plan, ids
         self._fresh: dict[str, list[Numbered]] = {}
         self.shifted: dict[int, int] = {}
 
@@ -40,7 +40,7 @@ class DeviceCounts:
             self._fresh.setdefault(f.device, []).append(row)
         missing = new.missing.copy()
         for device, rows in self._fresh.items():
-            before, stored = numbered(self._ledger.connection, self._names(device), min(rows)[0] - 1)
+            before, stored = numbered(self._connection, self._names(device), min(rows)[0] - 1)
             was, now = missing_before(stored, before), missing_before([*stored, *rows], before)
             for row in rows:
                 missing[-1 - row[4]] = now.get(row[4], 0)
@@ -58,7 +58,7 @@ class DeviceCounts:
         if not stored.columns.seq_per_device.any():
             return stored
         device = self._plan.facts[channel].device
-        before, later = numbered(self._ledger.connection, self._names(device), after, until)
+        before, later = numbered(self._connection, self._names(device), after, until)
         now = missing_before([*later, *self._fresh.get(device, ())], before)
         missing = np.array([now.get(i, 0) for i in stored.ids], np.int64)
         return replace(stored, columns=replace(stored.columns, missing=missing))

@@ -8,9 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,7 +19,6 @@ from gateway.alarms.conditions import RULES, AlarmKind, Severity, Transition
 from gateway.alarms.life import Happening
 from gateway.ledger import alarms as alarm_rows
 from gateway.ledger import moments, quarantine, readings, retention, states
-from gateway.ledger.behind import Transaction
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.columns import Columns, Ints, boot_code, runs
@@ -98,7 +95,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Moved:
-    """Where channels stand after a batch."""
+    """Where channels stand after a batch; nothing of it counts before the batch is durable."""
 
     channels: Ints
     states: npt.NDArray[Any]
@@ -167,8 +164,8 @@ class Ingest:
             states.put_states(connection, self.plan, self.ids, index, self.states.take(index), self.seen)
         touched = frozenset(self.stale) - frozenset(untouched)
         for channel in sorted(touched):
-            with self.ledger.behind.transaction(behind=False) as transaction:
-                state, more, standing = self._rejudge_channel(transaction, channel, self.stale[channel], at)
+            with self.ledger.transaction() as connection:
+                state, more, standing = self._rejudge_channel(connection, channel, self.stale[channel], at)
             self.progress()
             self.states[channel], self.alarms = state, standing
             happenings += more
@@ -192,75 +189,64 @@ class Ingest:
         """Take over what people did to alarms."""
         self.alarms = alarm_rows.open_alarms(self.ledger.connection)
 
-    def process(self, batch: Batch, *, behind: bool = False) -> Done:
+    def process(self, batch: Batch) -> Done:
         """Judge and commit one batch; return what became of it. What raises has changed nothing.
 
-        With `behind` it may return before the batch is durable: `committing` tells, and the next batch is judged
-        meanwhile. Should that fail, the ledger raises it to whoever uses it next, and is to be opened anew.
         Should judging again not have been finished, it comes first: a state of another plan is not gone on from.
         """
         if self.stale:
-            done = self.rejudge(batch.at or max(batch.received_at, default=0))
-            return done.plus(self.process(batch, behind=behind))
+            return self.rejudge(batch.at or max(batch.received_at, default=0)).plus(self.process(batch))
         try:
-            return self._process(batch, behind=behind)
+            return self._process(batch)
         except BaseException:
             self._writer.forget()
             raise
 
-    @property
-    def committing(self) -> Future[None] | None:
-        """What is being committed behind, done once it is durable."""
-        return self.ledger.behind.last
-
-    def settle(self) -> None:
-        """Wait until everything is durable that was processed. Raises what went wrong."""
-        self.ledger.behind.settled()
-
-    def _process(self, batch: Batch, *, behind: bool) -> Done:
+    def _process(self, batch: Batch) -> Done:
         plan = self.plan
         intake = receive(plan, self.seen, batch.readings, None if batch.recorded else batch.at, self.horizon)
-        with self.ledger.behind.transaction(behind=behind) as transaction:
+        with self.ledger.transaction() as connection:
             if intake.doubtful.any():
-                stretches = intake.stretches()
-                intake = without_repeats(intake, readings.met(self._placed(transaction), stretches, self.ids))
+                self._place_all(connection)
+                intake = without_repeats(intake, readings.met(connection, intake.stretches(), self.ids))
             questions = intake.questions()
-            stored = readings.find(self._placed(transaction), questions, self.ids) if questions else []
+            if questions:
+                self._place_all(connection)
+            stored = readings.find(connection, questions, self.ids)
             settled = settle(intake, self.seen, stored, self.lateness_ns)
             refused = [*batch.refused, *settled.refused]
-            done, moved = self._store(transaction, batch, settled)
+            done, moved = self._store(connection, batch, settled)
             received = len(batch.readings) + len(batch.refused)
             done = replace(
                 done, received=received, duplicate=settled.duplicates, quarantined=len(refused),
                 reasons=Counter(r.reason.value for r in refused), places=[_places(settled)] if batch.recorded else (),
             )  # fmt: skip
-            self._count(transaction, batch, done, refused)
-            unplaced = self._place(transaction, done.stored)
+            self._count(connection, batch, done, refused)
+            unplaced = self._place(connection, done.stored)
             if batch.entry is not None:  # it was counted when it came
                 done = replace(done, received=done.received - 1, quarantined=done.quarantined - 1)
         self._adopt(moved)
         self._unplaced = unplaced
         return done
 
-    def _placed(self, transaction: Transaction) -> sqlite3.Connection:
-        """Return the connection to a ledger that has placed what it holds, so that it can be asked much."""
+    def _place_all(self, connection: sqlite3.Connection) -> None:
+        """Have everything placed, so that the ledger can be asked much."""
         if self._unplaced:
-            moments.place(transaction.connection)
-        return transaction.connection
+            moments.place(connection)
 
-    def _place(self, transaction: Transaction, new: int) -> int:
+    def _place(self, connection: sqlite3.Connection, new: int) -> int:
         """Have readings placed, all of them or those of the slots whose turn it is; return how many new ones came since
         all were.
         """
         before, unplaced = self._unplaced, self._unplaced + new
         if unplaced > 0 and new <= FEW_NEW:
-            transaction.write(moments.place)
+            moments.place(connection)
             return 0
         for turn in range(before // TURN_READINGS, unplaced // TURN_READINGS)[: moments.SLOTS]:
-            transaction.write(partial(moments.place, slot=turn % moments.SLOTS))
+            moments.place(connection, turn % moments.SLOTS)
         return unplaced
 
-    def _count(self, transaction: Transaction, batch: Batch, done: Done, refused: Sequence[Refusal]) -> None:
+    def _count(self, connection: sqlite3.Connection, batch: Batch, done: Done, refused: Sequence[Refusal]) -> None:
         """Keep what was refused, and let every reading end in exactly one counter."""
         amounts = {
             "received": done.received,
@@ -270,18 +256,16 @@ class Ingest:
             "late": done.late,
         }
         if batch.entry is None:
-            evidence = [self._evidence(batch, r) for r in refused]
-            if evidence:
-                transaction.write(lambda c: quarantine.put(c, evidence, once=batch.recorded))
+            quarantine.put(connection, [self._evidence(batch, r) for r in refused], once=batch.recorded)
         else:
             amounts["received"] -= 1
             amounts["quarantined"] -= 1
-            entry, again, at = batch.entry, refused[0] if refused else None, batch.at or 0
-            transaction.write(lambda c: quarantine.reopen_or_release(c, entry, again, at))
-        transaction.write(lambda c: states.add_to_counters(c, amounts))
+            again = refused[0] if refused else None
+            quarantine.reopen_or_release(connection, batch.entry, again, batch.at or 0)
+        states.add_to_counters(connection, amounts)
 
     def _adopt(self, moved: _Moved | None) -> None:
-        """Take over where channels stand, once that is written or will be before anything else."""
+        """Take over where channels stand, once it is durable."""
         if moved is not None:
             self.states.put(moved.channels, moved.states)
             self.seen, self.alarms = moved.seen, moved.alarms
@@ -328,12 +312,12 @@ class Ingest:
             payload = _record(payload, refusal.record)
         return refusal, batch.received_at[i], batch.topic[i] if i < len(batch.topic) else None, payload
 
-    def _store(self, transaction: Transaction, batch: Batch, settled: Settled) -> tuple[Done, _Moved | None]:
+    def _store(self, connection: sqlite3.Connection, batch: Batch, settled: Settled) -> tuple[Done, _Moved | None]:
         """Judge the new readings and write them with everything they change."""
         if not len(settled.columns):
             return Done(), None
         plan = self.plan
-        counts = DeviceCounts(transaction, plan, self.ids)
+        counts = DeviceCounts(connection, plan, self.ids)
         new, shifted = counts.counted(settled), counts.shifted
         received = np.array(batch.received_at, np.int64)[settled.source]
         rerun = self._needs_rerun(new, settled)
@@ -355,7 +339,7 @@ class Ingest:
             part = new if plain.all() else new.take(plain)
             channels, _, _ = runs(part.channel)
             judgement = judge(plan, self.states.take(channels), part)
-            self._writer.write(transaction, part, judgement, received[plain], settled.late[plain].astype(np.int64))
+            self._writer.write(connection, part, judgement, received[plain], settled.late[plain].astype(np.int64))
             happenings += happen(plan, judgement.changes, part, judgement, standing)
             after.put(np.searchsorted(touched, channels), judgement.states)
             checks += len(judgement.verdicts)
@@ -365,7 +349,7 @@ class Ingest:
                 readings=new.take(rows), late=settled.late[rows], received_at=received[rows],
                 since=min([*new.time[rows].tolist(), *([shifted[channel]] if channel in shifted else [])]),
             )  # fmt: skip
-            state, more, n = self._amend(transaction, channel, late, int(received.max()), counts, standing)
+            state, more, n = self._amend(connection, channel, late, int(received.max()), counts, standing)
             after[np.searchsorted(touched, channel)] = state
             happenings += more
             checks += n
@@ -373,18 +357,17 @@ class Ingest:
             aside = new.take(settled.beyond)
             channels, _, _ = runs(aside.channel)
             alone = judge(plan, fresh(len(channels)), aside, alone=True)
-            beyond = np.full(len(aside), readings.BEYOND)
-            self._writer.write(transaction, aside, alone, received[settled.beyond], beyond)
+            self._writer.write(connection, aside, alone, received[settled.beyond], np.full(len(aside), readings.BEYOND))
             checks += len(alone.verdicts)
         happenings += reconcile(
-            plan, _with_conditions(touched, after), standing, amended=False, past=alarm_rows.Past(transaction),
+            plan, _with_conditions(touched, after), standing, amended=False, past=alarm_rows.Past(connection),
             columns=part, judgement=judgement,
         )  # fmt: skip
         at = int(new.time.max())
         happenings = self._with_common(touched, after, standing, happenings, at, amended=bool(amend.any()))
-        transaction.write(lambda c: alarm_rows.put(c, happenings))
-        transaction.write(states.putting(plan, self.ids, touched, after, after_seen))
-        since_checkpoint = self._checkpoint(transaction, touched, after, new)
+        alarm_rows.put(connection, happenings)
+        states.put_states(connection, plan, self.ids, touched, after, after_seen)
+        since_checkpoint = self._checkpoint(connection, touched, after, new)
         done = Done(
             stored=len(new),
             late=int(settled.late.sum()),
@@ -424,7 +407,7 @@ class Ingest:
 
     def _amend(
         self,
-        transaction: Transaction,
+        connection: sqlite3.Connection,
         channel: int,
         come: _Late,
         at: int,
@@ -432,7 +415,6 @@ class Ingest:
         standing: dict[Any, Any],
     ) -> tuple[npt.NDArray[Any], list[Happening], int]:
         """Judge again the stretch of one channel that late readings fall into; return its state, events and checks."""
-        connection = transaction.connection
         channel_id, new, earliest = int(self.ids[channel]), come.readings, come.since
         states.forget_checkpoints(connection, channel_id, earliest)
         group = group_start(self.plan, self.states[channel], channel)
@@ -444,27 +426,25 @@ class Ingest:
         columns = joined.take(order)
         judgement = judge(self.plan, state, columns)
         place = np.argsort(order, kind="stable")
-        rows = place[len(old.columns) :]
-        self._writer.write_part(transaction, columns, judgement, rows, come.late, come.received_at)
-        self._writer.supersede(transaction, columns, judgement, old, place[: len(old.columns)], at, self.progress)
+        self._writer.write_part(connection, columns, judgement, place[len(old.columns) :], come.late, come.received_at)
+        self._writer.supersede(connection, columns, judgement, old, place[: len(old.columns)], at, self.progress)
         facts = self.plan.facts[channel]
         seen = alarm_rows.recorded(connection, facts.device, facts.channel)
         happenings = happen(self.plan, judgement.changes, columns, judgement, standing, seen)
         happenings += reconcile(
-            self.plan, {channel: judgement.states[0]}, standing, amended=True, past=alarm_rows.Past(transaction),
+            self.plan, {channel: judgement.states[0]}, standing, amended=True, past=alarm_rows.Past(connection),
             columns=columns, judgement=judgement,
         )  # fmt: skip
         return judgement.states[0], happenings, int((~np.isnan(new.reference)).sum())
 
     def _rejudge_channel(
-        self, transaction: Transaction, channel: int, since: int, at: int
+        self, connection: sqlite3.Connection, channel: int, since: int, at: int
     ) -> tuple[npt.NDArray[Any], list[Happening], dict[Any, Any]]:
-        connection = transaction.connection
         channel_id = int(self.ids[channel])
         states.forget_checkpoints(connection, channel_id, since)
         known = states.checkpoint_before(connection, channel_id, since)
         start, state = _beginning(connection, channel_id, since) if known is None else (known[0], load([known[1]]))
-        counts = DeviceCounts(transaction, self.plan, self.ids)
+        counts = DeviceCounts(connection, self.plan, self.ids)
         old = counts.filled(readings.since(connection, channel, channel_id, start), channel, start)
         standing = dict(self.alarms)
         happenings: list[Happening] = []
@@ -474,30 +454,29 @@ class Ingest:
             judgement = judge(self.plan, state, old.columns)
             self.progress()
             self._writer.supersede(
-                transaction, old.columns, judgement, old, np.arange(len(old.columns)), at, self.progress
+                connection, old.columns, judgement, old, np.arange(len(old.columns)), at, self.progress
             )
             facts = self.plan.facts[channel]
             seen = alarm_rows.recorded(connection, facts.device, facts.channel)
             happenings = happen(self.plan, judgement.changes, old.columns, judgement, standing, seen)
             state = judgement.states
             happenings += reconcile(
-                self.plan, {channel: state[0]}, standing, amended=True, past=alarm_rows.Past(transaction),
+                self.plan, {channel: state[0]}, standing, amended=True, past=alarm_rows.Past(connection),
                 columns=old.columns, judgement=judgement,
             )  # fmt: skip
         alarm_rows.put(connection, happenings)
         states.put_states(connection, self.plan, self.ids, index, state, self.seen)
         return state[0], happenings, standing
 
-    def _checkpoint(self, transaction: Transaction, touched: Ints, after: npt.NDArray[Any], new: Columns) -> Ints:
+    def _checkpoint(self, connection: sqlite3.Connection, touched: Ints, after: npt.NDArray[Any], new: Columns) -> Ints:
         """Keep the states of channels that have had enough readings since; return how many each has had."""
         channels, _, counts = runs(new.channel)
         since = self._since_checkpoint.copy()
         since[channels] += counts
         due = since[touched] >= CHECKPOINT_READINGS
         if due.any():
-            times, packed = after["time"][due].tolist(), dump(after[due])
-            rows = list(zip(self.ids[touched[due]].tolist(), times, packed, strict=True))
-            transaction.write(lambda c: states.put_checkpoints(c, rows))
+            rows = zip(self.ids[touched[due]].tolist(), after["time"][due].tolist(), dump(after[due]), strict=True)
+            states.put_checkpoints(connection, rows)
             since[touched[due]] = 0
         return since
 

@@ -292,7 +292,7 @@ def _walk(ingest: Ingest, edge: _Edge, until: int) -> States | None:
     ).fetchone()
     last = until - 1 if far is None else int(far[0])
     some = readings.since(ledger.connection, channel, edge.number, after, last)
-    some = DeviceCounts(ledger, ingest.plan, ingest.ids).filled(some, channel, after, last)
+    some = DeviceCounts(ledger.connection, ingest.plan, ingest.ids).filled(some, channel, after, last)
     state = judge(ingest.plan, state, some.columns).states if len(some.columns) else state
     if far is None:
         return state

@@ -12,7 +12,7 @@ import gc
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
@@ -34,7 +34,6 @@ SLICE_READINGS = 6000
 """So many readings at most are judged and committed at once."""
 FEW_MESSAGES = 100
 """So many messages are taken first, while it is not known how many readings are in one."""
-TAKE_S = 0.1
 M_ARENA_MAX = -8
 TICK_S = 1.0
 TELL_S = 0.1
@@ -80,13 +79,10 @@ class OnLedger(Protocol):
 
 
 class Announce(Protocol):
-    """Who is told what has become of a batch: all of it durable, or so far without alarm events and on its way there.
-
-    What is said of states is asked of `flush`, when they are durable.
-    """
+    """Who is told what has become durable."""
 
     def __call__(self, ingest: Ingest, done: Done, /) -> None:
-        """Take note of one batch; never blocks."""
+        """Take note of one committed batch; never blocks."""
         ...
 
 
@@ -115,24 +111,10 @@ class Totals:
 
 
 @dataclass(slots=True)
-class _Flight:
-    """Messages that have been taken and are not acknowledged yet.
+class _Committed:
+    """How many parts of a batch of messages are durable."""
 
-    `done`: what became of them, part by part; the last is durable once `committing` is, the others are.
-    """
-
-    messages: Sequence[Message]
-    durable: asyncio.Future[None]
-    records: int = 0
-    done: list[Done] = field(default_factory=list)
-    committing: Future[None] | None = None
-
-    def begin_again(self) -> int:
-        """Forget what did not become durable; return how many parts did."""
-        if self.committing is not None and self.committing.exception() is not None:
-            del self.done[-1]
-        self.committing = None
-        return len(self.done)
+    parts: int = 0
 
 
 @dataclass(kw_only=True)
@@ -244,87 +226,44 @@ class Service:
     async def _ingest(self, on_ledger: OnLedger, stop: asyncio.Event) -> None:
         """Take what has come, have it decoded, judged and committed, and only then acknowledge it, as it was taken.
 
-        All but the commit is done by the ledger's thread: a thread that decodes beside it costs more in handing the
-        interpreter over than it gains. While one batch is committed behind it, the next is judged.
+        All of it is done by the ledger's thread: while SQLite works, the loop receives what is taken next. A thread
+        that decodes beside it costs more in handing the interpreter over than it gains.
         """
         limit = FEW_MESSAGES
-        flight: _Flight | None = None
-        taking: asyncio.Task[Sequence[Message] | None] | None = None
-        try:
-            while not stop.is_set():
-                taking = taking or asyncio.create_task(self.source.take(limit, TAKE_S))
-                waiting = (taking,) if flight is None else (taking, flight.durable)
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                messages: Sequence[Message] | None = ()
-                following: _Flight | None = None
-                if taking.done():
-                    messages, taking = taking.result(), None
-                    if messages:
-                        following = await self._take_off(on_ledger, messages)
-                        limit = _next_limit(limit, len(messages), following.records)
-                    else:
-                        self.fresh, self._records = True, 0
-                if flight is not None and not await self._land(on_ledger, flight, stop):
-                    return
-                if following is not None and following.durable.done():
-                    if not await self._land(on_ledger, following, stop):
-                        return
-                    following = None
-                flight = following
-                if messages is None:
-                    return
-            if flight is not None:
-                await self._land(on_ledger, flight, stop)
-        finally:
-            if taking is not None:
-                taking.cancel()
+        while not stop.is_set():
+            messages = await self.source.take(limit, 0.1)
+            if messages is None:
+                return
+            if not messages:
+                self.fresh, self._records = True, 0
+                continue
+            records = await self._durably(on_ledger, partial(self._commit, messages, _Committed()), stop)
+            if records is None:
+                return
+            await self.source.acknowledge(messages)
+            self.totals.messages += len(messages)
+            self._records = records
+            limit = max(1, min(2 * limit, SLICE_READINGS, SLICE_READINGS * len(messages) // max(records, 1)))
 
-    async def _take_off(self, on_ledger: OnLedger, messages: Sequence[Message]) -> _Flight:
-        """Have messages judged, once those before are durable also handed over to be committed."""
-        flight = _Flight(messages, asyncio.get_running_loop().create_future())
-        try:
-            await on_ledger(partial(self._commit, flight, behind=True))
-        except (sqlite3.Error, OSError) as error:
-            flight.durable.set_exception(error)
-        else:
-            self._records = flight.records
-            if flight.committing is None:
-                flight.durable.set_result(None)
-            else:
-                flight.durable = asyncio.wrap_future(flight.committing)
-        return flight
-
-    async def _land(self, on_ledger: OnLedger, flight: _Flight, stop: asyncio.Event) -> bool:
-        """Acknowledge messages once what they caused is durable. A ledger that fails is opened anew, and they are
-        judged again: nothing is acknowledged meanwhile. Return False if that was given up because of `stop`.
-        """
+    async def _durably(self, on_ledger: OnLedger, work: Callable[[], T], stop: asyncio.Event) -> T | None:
+        """Do the work until it is durable. A ledger that fails is opened anew: nothing is acknowledged meanwhile."""
         attempt = 0
-        trouble: Exception | None = None
         while True:
             try:
-                if trouble is None:
-                    await flight.durable
-                else:
-                    await on_ledger(partial(self._commit, flight, behind=False))
+                result = await on_ledger(work)
             except (sqlite3.Error, OSError) as error:
-                trouble = error
+                wait = RETRY_S[min(attempt, len(RETRY_S) - 1)]
+                attempt += 1
+                self.trouble = f"the ledger cannot be written: {error}"
+                log.error("%s; nothing is acknowledged until it can, next try in %.1f s", self.trouble, wait)
+                if await _stopped_within(stop, wait):
+                    return None
+                await on_ledger(self._reopen)
             else:
-                break
-            wait = RETRY_S[min(attempt, len(RETRY_S) - 1)]
-            attempt += 1
-            self.trouble = f"the ledger cannot be written: {trouble}"
-            log.error("%s; nothing is acknowledged until it can, next try in %.1f s", self.trouble, wait)
-            if await _stopped_within(stop, wait):
-                return False
-            await on_ledger(self._reopen)
-        if self.trouble is not None:
-            log.warning("the ledger can be written again; nothing was lost")
-            self.trouble = None
-        for done in flight.done:
-            self.totals.add(done)
-        self.totals.messages += len(flight.messages)
-        await self.source.acknowledge(flight.messages)
-        return True
+                if self.trouble is not None:
+                    log.warning("the ledger can be written again; nothing was lost")
+                    self.trouble = None
+                return result
 
     def _reopen(self) -> None:
         try:
@@ -335,24 +274,22 @@ class Service:
         except (sqlite3.Error, OSError) as error:
             log.error("the ledger cannot be opened: %s", error)
 
-    def _commit(self, flight: _Flight, *, behind: bool) -> None:
-        """Decode and judge messages, and commit what they say, the last part of it `behind`.
+    def _commit(self, messages: Sequence[Message], committed: _Committed) -> int:
+        """Decode, judge and commit messages; return how many records that was, refused ones included.
 
-        Parts that are durable are passed over when it is tried again after the ledger failed.
+        Parts that were `committed` before the ledger failed are passed over when it is tried again.
         """
         ingest, at = self._at_work, self.clock()
-        messages, durable = flight.messages, flight.begin_again()
         received_at = [m.received_at for m in messages]
         topic, payload = [m.topic for m in messages], [m.payload for m in messages]
-        newest, total, number = 0, 0, 0
-        flight.records = 0
+        newest, total, records, number = 0, 0, 0, 0
         for readings, refused in self._decoded(messages):
             newest = max(newest, max(readings.column("time"), default=0))
             total += len(readings)
-            flight.records += len(readings) + len(refused)
+            records += len(readings) + len(refused)
             for i, part in enumerate(slices(readings, SLICE_READINGS)):
                 number += 1
-                if number <= durable:
+                if number <= committed.parts:
                     continue
                 batch = Batch(
                     readings=part,
@@ -362,13 +299,12 @@ class Service:
                     payload=payload,
                     at=at,
                 )
-                done = process(ingest, batch, behind=behind)
-                flight.done.append(done)
-                flight.committing = ingest.committing if behind else None
-                if done.happenings:
-                    ingest.settle()
+                done = process(ingest, batch)
+                committed.parts = number
+                self.totals.add(done)
                 self.announce(ingest, done)
         self.fresh = not total or at - newest < FRESH_NS
+        return records
 
     def _decoded(self, messages: Sequence[Message]) -> Iterator[tuple[Readings, list[Refusal]]]:
         """Yield what is in the messages, as soon as it is enough to be committed, so that little is held at once."""
@@ -394,13 +330,7 @@ class Service:
         while True:
             busy = self._records > BUSY_READINGS
             await asyncio.sleep(TELL_BEHIND_S if self.behind else TELL_BUSY_S if busy else TELL_S)
-            with contextlib.suppress(sqlite3.Error):  # whoever commits says so, and the rest is told afterwards
-                await on_ledger(self._flush)
-
-    def _flush(self) -> None:
-        ingest = self._at_work
-        ingest.settle()
-        self.flush(ingest)
+            await on_ledger(lambda: self.flush(self._at_work))
 
     def let_time_pass(self) -> None:
         """Raise what silence has made due, up to the moment everything has been received; on the ledger's thread."""
@@ -488,11 +418,6 @@ class Service:
         if done is not None:
             self.totals.add(done)
             self.announce(ingest, done)
-
-
-def _next_limit(limit: int, messages: int, records: int) -> int:
-    """Return how many messages to take next, so that they say at most `SLICE_READINGS` if they are like these."""
-    return max(1, min(2 * limit, SLICE_READINGS, SLICE_READINGS * messages // max(records, 1)))
 
 
 async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:

@@ -16,14 +16,14 @@ __all__ = ["process"]
 log = logging.getLogger("metergate")
 
 
-def process(ingest: Ingest, batch: Batch, *, behind: bool = False) -> Done:
+def process(ingest: Ingest, batch: Batch) -> Done:
     """Judge and commit a batch as `Ingest.process` does; what cannot be judged is quarantined with what went wrong.
 
     Judging is tested to fail on nothing. Should it all the same, a message that comes again at each start must not
     keep a gateway from starting: the batch is halved until the reading is alone. A ledger that fails is raised.
     """
     try:
-        return ingest.process(batch, behind=behind)
+        return ingest.process(batch)
     except (sqlite3.Error, OSError, MemoryError):
         raise
     except Exception as error:

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 import gateway
 from gateway.ledger import readings, states
-from gateway.ledger.behind import Transaction
 from gateway.metrology.readings import Quality
 from gateway.pipeline.columns import Columns, Ints, runs
 from gateway.pipeline.judge import Judgement, verdict_dtype
@@ -45,7 +44,7 @@ class Writer:
         return states.context_ids(connection, [msgspec.json.encode(document).decode()])[0]
 
     def _packed(
-        self, transaction: Transaction, columns: Columns, judgement: Judgement
+        self, connection: sqlite3.Connection, columns: Columns, judgement: Judgement
     ) -> tuple[Sequence[int | None], Sequence[bytes | memoryview | None]]:
         """Return context and packed verdict per reading (None: no check).
 
@@ -58,7 +57,7 @@ class Writer:
         distinct, first, _ = runs(epochs)
         for i in first[self._contexts[distinct] == 0].tolist():
             channel, epoch = int(columns.channel[judgement.check_row[i]]), int(epochs[i])
-            self._contexts[epoch] = self._context(transaction.connection, channel, epoch)
+            self._contexts[epoch] = self._context(connection, channel, epoch)
         numbers = self._contexts[epochs].tolist()
         if self._plan.optional:
             narrow = verdict_dtype().itemsize
@@ -76,26 +75,33 @@ class Writer:
 
     def write(
         self,
-        transaction: Transaction,
+        connection: sqlite3.Connection,
         columns: Columns,
         judgement: Judgement,
         received_at: Ints,
         late: Ints,
     ) -> None:
         """Write readings with their verdicts. `late`: 0, 1, or `readings.BEYOND`; times in ns."""
-        context, packed = self._packed(transaction, columns, judgement)
+        context, packed = self._packed(connection, columns, judgement)
         quality = np.zeros(len(columns), np.int8)
         quality[columns.clock] = Quality.CLOCK
         quality[late > 0] = Quality.LATE
         quality[columns.stable == 0] = Quality.UNSTABLE
         quality[judgement.out_of_range] = Quality.OUT_OF_RANGE
-        transaction.write(
-            readings.adding(columns, self._ids[columns.channel], received_at, late, quality, context, packed)
+        readings.add_readings(
+            connection,
+            columns,
+            self._ids[columns.channel],
+            received_at,
+            late,
+            quality,
+            context,
+            packed,
         )
 
     def write_part(
         self,
-        transaction: Transaction,
+        connection: sqlite3.Connection,
         columns: Columns,
         judgement: Judgement,
         rows: Ints,
@@ -117,11 +123,11 @@ class Writer:
             check_row=new_row[judgement.check_row[checks]],
             out_of_range=judgement.out_of_range[chosen],
         )
-        self.write(transaction, columns.take(chosen), part, at[chosen], was_late[chosen])
+        self.write(connection, columns.take(chosen), part, at[chosen], was_late[chosen])
 
     def supersede(
         self,
-        transaction: Transaction,
+        connection: sqlite3.Connection,
         columns: Columns,
         judgement: Judgement,
         old: readings.Stored,
@@ -130,8 +136,8 @@ class Writer:
         progress: Callable[[], None],
     ) -> None:
         """Add superseding verdicts for stored checks that are now judged otherwise; `progress` is told now and then."""
-        context, packed = self._packed(transaction, columns, judgement)
-        connection, amendments = transaction.connection, []
+        context, packed = self._packed(connection, columns, judgement)
+        amendments = []
         for i, row in enumerate(rows.tolist()):
             now, was = packed[row], old.verdict[i]
             if now is None or was is None:

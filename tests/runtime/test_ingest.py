@@ -7,7 +7,6 @@ import random
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -398,35 +397,3 @@ def test_judging_again_that_a_full_disk_ends_is_finished_before_anything_else(
     assert asked(ingest, JUDGED) == asked(other, JUDGED)
     ingest.ledger.close()
     other.ledger.close()
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 30), cuts=st.lists(st.integers(1, 112), max_size=12), shuffled=st.booleans())
-def test_committed_behind_or_at_once_the_ledger_is_the_same(seed: int, cuts: list[int], shuffled: bool) -> None:
-    life = noisy_life(seed)
-    life = sorted(life, key=lambda r: r.time) if not shuffled else random.Random(seed).sample(life, len(life))
-    edges = [0, *sorted(set(cuts)), len(life)]
-    ledgers = []
-    for behind in (False, True):
-        with TemporaryDirectory() as folder, Ledger.open(Path(folder)) as ledger:
-            ingest = Ingest(ledger, PLAN, LATENESS)
-            for number, (start, end) in enumerate(pairwise(edges)):
-                at = 10**19 // 2 + number
-                ingest.process(
-                    Batch(readings=life[start:end], received_at=[at], topic=["t"], payload=[b"{}"], at=at),
-                    behind=behind,
-                )
-            tables = ("reading", "state", "amendment", "alarm", "alarm_event", "counter", "quarantine", "checkpoint")
-            ledgers.append([asked(ingest, f"SELECT * FROM {t} ORDER BY 1, 2") for t in tables])
-    assert ledgers[0] == ledgers[1]
-
-
-def test_a_batch_committed_behind_is_durable_once_settled(ingest: Ingest, tmp_path: Path) -> None:
-    for day in range(3):
-        now = day * DAY + SECOND
-        reading = check("a", day, 5.0, seq=day)
-        ingest.process(Batch(readings=[reading], received_at=[now], topic=["t"], payload=[b""], at=now), behind=True)
-    ingest.settle()
-    assert ingest.committing is not None
-    with Ledger.open(tmp_path) as beside:
-        assert beside.connection.execute("SELECT COUNT(*) FROM reading").fetchone() == (3,)

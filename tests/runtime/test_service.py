@@ -19,7 +19,6 @@ from collectors.mqtt_settings import MqttSettings
 from collectors.profiles import read_profiles
 from collectors.topics import Router
 from gateway.api.health import readiness
-from gateway.ledger.behind import Behind, Write
 from gateway.ledger.store import Ledger
 from gateway.runtime import service as services
 from gateway.runtime import watching
@@ -135,11 +134,11 @@ def test_nothing_is_acknowledged_while_the_disk_is_full_and_all_of_it_after(tmp_
 def test_a_ledger_that_fails_half_way_counts_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def fails_once(ingest: Ingest, batch: Batch, *, behind: bool) -> Done:
+    def fails_once(ingest: Ingest, batch: Batch) -> Done:
         calls.append(len(batch.readings))
         if len(calls) == 2:
             raise sqlite3.OperationalError("database or disk is full")
-        return process(ingest, batch, behind=behind)
+        return process(ingest, batch)
 
     monkeypatch.setattr(services, "process", fails_once)
     monkeypatch.setattr(services, "SLICE_READINGS", 10)
@@ -158,50 +157,6 @@ def test_a_ledger_that_fails_half_way_counts_nothing_twice(tmp_path: Path, monke
 
     asyncio.run(run())
     assert calls == [10, 10, 10, 4]
-
-
-def test_a_commit_that_fails_behind_is_done_again_before_what_was_judged_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    go, failed = threading.Event(), threading.Event()
-    commits: list[int] = []
-    commit = Behind._commit
-
-    def fails_once(self: Behind, writes: list[Write]) -> None:
-        commits.append(len(writes))
-        if len(commits) == 2 and not failed.is_set():
-            assert go.wait(PATIENCE_S)
-            failed.set()
-            writes = [*writes, lambda c: c.execute("INSERT INTO nothing VALUES (1)")]
-        commit(self, writes)
-
-    monkeypatch.setattr(Behind, "_commit", fails_once)
-    monkeypatch.setattr(services, "RETRY_S", (0.01,))
-
-    async def run() -> None:
-        place = Place(tmp_path)
-        async with running(place):
-            for start in (0, 5):
-                await place.put(start, start + 5)
-                await until(lambda: place.source.unacknowledged == 0)
-            await place.put(10, 15)
-            await until(lambda: len(commits) == 2)
-            await place.put(15, 20)
-            await asyncio.sleep(0.1)
-            assert place.source.unacknowledged == 10
-            go.set()
-            await until(lambda: place.source.unacknowledged == 0)
-        assert failed.is_set()
-        assert place.stored() == list(range(20))
-        with Ledger.open(tmp_path) as ledger:
-            ids = [n for (n,) in ledger.connection.execute("SELECT seq FROM reading ORDER BY id")]
-            assert ids == list(range(20))
-            assert dict(ledger.connection.execute("SELECT name, n FROM counter")) == {"received": 20, "stored": 20}
-        t = place.service.totals
-        assert (t.messages, t.received, t.stored, t.duplicate, t.late) == (20, 20, 20, 0, 0)
-        assert place.service.trouble is None
-
-    asyncio.run(run())
 
 
 def test_told_to_stop_while_the_disk_is_full_it_ends_and_acknowledges_nothing(tmp_path: Path) -> None:
