@@ -135,7 +135,7 @@ class Ingest:
             self.horizon = retention.horizons(connection, standing.ids)
             self._unplaced = self._unplaced_before = moments.unplaced(connection)
         self.ids, self.seen, self.states = standing.ids, standing.seen, standing.states
-        self._since_checkpoint = np.full(len(plan), CHECKPOINT_READINGS, np.int64)
+        self._since_checkpoint = np.full(len(plan), 2 * CHECKPOINT_READINGS, np.int64)
         self._standards = {boot_code(name): name for name in plan.devices}
         self._standards |= {boot_code(f.standard): f.standard for f in plan.facts if f.standard is not None}
         self.stale = standing.stale
@@ -477,7 +477,10 @@ class Ingest:
         if due.any():
             rows = zip(self.ids[touched[due]].tolist(), after["time"][due].tolist(), dump(after[due]), strict=True)
             states.put_checkpoints(connection, rows)
-            since[touched[due]] = 0
+            first = (
+                since[touched[due]] >= 2 * CHECKPOINT_READINGS
+            )  # the second comes early, so that not all come at once
+            since[touched[due]] = np.where(first, touched[due] % CHECKPOINT_READINGS, 0)
         return since
 
 
