@@ -3,36 +3,92 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
-__all__ = ["SLOTS", "misplaced", "place", "unplaced", "wrong"]
+import numpy as np
+import numpy.typing as npt
 
-SLOTS = 8
-"""Channels are placed in so many turns."""
+from gateway.ledger.readings import insert_rows
+from gateway.pipeline.columns import Ints
 
-_NEW = """FROM reading WHERE id > (SELECT MIN(up_to) FROM placed WHERE ?1 IS NULL OR slot = ?1)
-    AND (?1 IS NULL OR channel % 8 = ?1) AND id > (SELECT up_to FROM placed WHERE slot = channel % 8)"""
+__all__ = ["SLOTS", "Unplaced", "misplaced", "place", "unplaced", "wrong"]
+
+SLOTS = 64
+"""Channels are placed in so many turns: those of one slot together."""
+
+_NEW = """FROM reading WHERE id > (SELECT MIN(up_to) FROM placed)
+    AND id > (SELECT up_to FROM placed WHERE slot = channel % 64)"""
 
 
-def place(connection: sqlite3.Connection, slot: int | None = None) -> None:
-    """Place the readings that are not yet, so that they are found by time and number without a search: all of them, or
-    those of one slot. In a transaction.
-    """
-    connection.execute(f"INSERT INTO moment SELECT channel, time, id {_NEW} ORDER BY channel, time, id", (slot,))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplaced:
+    """Readings that are written and not placed yet: ids of channels and readings, times in ns; `seq` -1: none."""
+
+    channel: Ints
+    time: Ints
+    reading: Ints
+    seq: Ints
+    boot: npt.NDArray[np.object_]
+
+    @classmethod
+    def of(cls, parts: Sequence[Unplaced] = ()) -> Self:
+        """Return all of them."""
+
+        def joined(name: str, kind: Any) -> npt.NDArray[Any]:
+            return np.concatenate([getattr(part, name) for part in parts]) if parts else np.zeros(0, kind)
+
+        return cls(
+            channel=joined("channel", np.int64), time=joined("time", np.int64), reading=joined("reading", np.int64),
+            seq=joined("seq", np.int64), boot=joined("boot", object),
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.channel)
+
+    def picked(self, rows: npt.NDArray[Any]) -> Unplaced:
+        """Return some of them, in the order of `rows`."""
+        return Unplaced(
+            channel=self.channel[rows], time=self.time[rows], reading=self.reading[rows], seq=self.seq[rows],
+            boot=self.boot[rows],
+        )  # fmt: skip
+
+    def insert(self, connection: sqlite3.Connection, table: str, names: Sequence[str]) -> None:
+        """Insert them into a table, but those that are there already."""
+        insert_rows(connection, table, {name: getattr(self, name).tolist() for name in names}, clash="IGNORE")
+
+    def place(self, connection: sqlite3.Connection, slots: Sequence[int] = range(SLOTS)) -> Unplaced:
+        """Place the readings of some slots; return the others. In a transaction."""
+        due = np.isin(self.channel % SLOTS, slots) if len(slots) < SLOTS else np.ones(len(self), np.bool_)
+        if not due.any():
+            return self
+        some = self.picked(due)
+        some.picked(np.lexsort((some.time, some.channel))).insert(connection, "moment", ("channel", "time", "reading"))
+        numbered = some.picked((some.seq >= 0) & (some.boot != None))  # noqa: E711  element by element
+        if len(numbered):
+            ordered = numbered.picked(np.lexsort((numbered.seq, numbered.channel)))
+            ordered.insert(connection, "number", ("channel", "seq", "boot", "reading"))
+        connection.execute(
+            f"UPDATE placed SET up_to = MAX(up_to, ?) WHERE slot IN ({', '.join(map(str, slots))})",  # noqa: S608  numbers
+            (int(self.reading.max()),),
+        )
+        return self.picked(~due)
+
+
+def place(connection: sqlite3.Connection) -> None:
+    """Place every reading that is not yet, whoever wrote it. In a transaction."""
+    connection.execute(f"INSERT INTO moment SELECT channel, time, id {_NEW} ORDER BY channel, time, id")
     connection.execute(
         f"INSERT INTO number SELECT channel, seq, boot, id {_NEW} AND boot IS NOT NULL AND seq IS NOT NULL "
-        "ORDER BY channel, seq, boot, id",
-        (slot,),
+        "ORDER BY channel, seq, boot, id"
     )
-    connection.execute(
-        "UPDATE placed SET up_to = MAX(up_to, (SELECT COALESCE(MAX(id), 0) FROM reading)) "
-        "WHERE ?1 IS NULL OR slot = ?1",
-        (slot,),
-    )
+    connection.execute("UPDATE placed SET up_to = MAX(up_to, (SELECT COALESCE(MAX(id), 0) FROM reading))")
 
 
 def unplaced(connection: sqlite3.Connection) -> int:
     """Return how many readings are not placed yet."""
-    return int(connection.execute(f"SELECT COUNT(*) {_NEW}", (None,)).fetchone()[0])
+    return int(connection.execute(f"SELECT COUNT(*) {_NEW}").fetchone()[0])
 
 
 def misplaced(connection: sqlite3.Connection) -> list[tuple[int, int | None, int | None]]:
@@ -43,7 +99,7 @@ def misplaced(connection: sqlite3.Connection) -> list[tuple[int, int | None, int
         """SELECT m.channel, m.time, r.time FROM moment m
            LEFT JOIN reading r ON r.id = m.reading AND r.channel = m.channel WHERE r.time IS NOT m.time
            UNION ALL
-           SELECT channel, NULL, time FROM reading r JOIN placed p ON p.slot = channel % 8
+           SELECT channel, NULL, time FROM reading r JOIN placed p ON p.slot = channel % 64
            WHERE id <= up_to AND NOT EXISTS
                (SELECT 1 FROM moment m WHERE m.channel = r.channel AND m.time = r.time AND m.reading = r.id)"""
     ).fetchall()
@@ -62,7 +118,7 @@ def wrong(connection: sqlite3.Connection) -> int:
         """SELECT (SELECT COUNT(*) FROM number n WHERE NOT EXISTS
                    (SELECT 1 FROM reading r WHERE r.id = n.reading AND r.channel = n.channel AND r.seq = n.seq
                     AND r.boot = n.boot))
-                + ABS((SELECT COUNT(*) FROM reading JOIN placed ON slot = channel % 8
+                + ABS((SELECT COUNT(*) FROM reading JOIN placed ON slot = channel % 64
                        WHERE id <= up_to AND boot IS NOT NULL AND seq IS NOT NULL) - (SELECT COUNT(*) FROM number))"""
     ).fetchone()
     return len(misplaced(connection)) + int(numbers)

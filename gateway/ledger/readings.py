@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, groupby
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -79,8 +79,8 @@ def add_readings(
     quality: npt.NDArray[np.int8],
     context: Sequence[int | None],
     verdict: Sequence[bytes | memoryview | None],
-) -> None:
-    """Add readings in this order. `channel_ids` are the ledger's; NaN and -1 become NULL."""
+) -> Ints:
+    """Add readings in this order, and return their ids. `channel_ids` are the ledger's; NaN and -1 become NULL."""
     rows: dict[str, Sequence[object]] = {
         "channel": channel_ids.tolist(),
         "received_at": received_at.tolist(),
@@ -94,12 +94,18 @@ def add_readings(
         if name == "clock" or _says_something(column):
             rows[name] = _nullable(column) if name in _COUNTS else column.tolist()
     insert_rows(connection, "reading", rows)
+    last = int(connection.execute("SELECT last_insert_rowid()").fetchone()[0])
+    return np.arange(last - len(columns) + 1, last + 1)
 
 
 def insert_rows(
-    connection: sqlite3.Connection, table: str, columns: Mapping[str, Sequence[object]], *, replacing: bool = False
+    connection: sqlite3.Connection,
+    table: str,
+    columns: Mapping[str, Sequence[object]],
+    *,
+    clash: Literal["ABORT", "REPLACE", "IGNORE"] = "ABORT",
 ) -> None:
-    """Insert rows given by column, in order; `replacing` those of the same key.
+    """Insert rows given by column, in order; `clash` says what becomes of those whose key is there already.
 
     Up to `TOGETHER` rows are one statement, and what is the same in all of them is bound once: the interpreter is free
     while SQLite works, and most of what a batch says (its channel, boot, moment of receipt) it says of every row.
@@ -111,18 +117,18 @@ def insert_rows(
         same = {name: part[0] for name, part in parts.items() if part.count(part[0]) == rows}
         differing = [name for name in parts if name not in same]
         values = [*same.values(), *chain.from_iterable(zip(*(parts[name] for name in differing), strict=True))]
-        connection.execute(_insert(table, (*same,), (*differing,), rows, replacing=replacing), values)
+        connection.execute(_insert(table, (*same,), (*differing,), rows, clash), values)
         start += rows
 
 
 @lru_cache(maxsize=512)
-def _insert(table: str, same: tuple[str, ...], differing: tuple[str, ...], rows: int, *, replacing: bool) -> str:
+def _insert(table: str, same: tuple[str, ...], differing: tuple[str, ...], rows: int, clash: str) -> str:
     """Return the statement for so many rows: first what is the `same` in all, then row by row, without numbers: SQLite
     looks through all numbers for each.
     """
     row = f"({', '.join([*(f'?{i}' for i in range(1, len(same) + 1)), *('?' * len(differing))])})"
-    insert = "INSERT OR REPLACE" if replacing else "INSERT"
-    return f"{insert} INTO {table} ({', '.join(same + differing)}) VALUES {', '.join([row] * rows)}"
+    names = ", ".join(same + differing)
+    return f"INSERT OR {clash} INTO {table} ({names}) VALUES {', '.join([row] * rows)}"  # noqa: S608  constants only
 
 
 def _says_something(column: npt.NDArray[Any]) -> bool:

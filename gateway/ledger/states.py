@@ -83,7 +83,7 @@ def put_states(
         "seen_seq": seen["seq"][channels].tolist(),
         "state": dump(states),
     }
-    insert_rows(connection, "state", columns, replacing=True)
+    insert_rows(connection, "state", columns, clash="REPLACE")
 
 
 def put_checkpoints(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, bytes]]) -> None:

@@ -19,6 +19,7 @@ from gateway.alarms.conditions import RULES, AlarmKind, Severity, Transition
 from gateway.alarms.life import Happening
 from gateway.ledger import alarms as alarm_rows
 from gateway.ledger import moments, quarantine, readings, retention, states
+from gateway.ledger.moments import Unplaced
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.columns import Columns, Ints, boot_code, runs
@@ -36,10 +37,10 @@ from gateway.runtime.writing import Writer
 
 __all__ = ["Batch", "Done", "Ingest"]
 
-TURN_READINGS = 1024
-"""After so many readings the channels of the next slot have theirs placed (`gateway.ledger.moments`)."""
-FEW_NEW = 32
-"""A batch with no more new readings is in no haste: all are placed at once."""
+TURN_READINGS = 128
+"""For so many new readings the channels of one more slot have theirs placed (`gateway.ledger.moments`)."""
+FEW = 32
+"""So few readings are placed at once."""
 CHECKPOINT_READINGS = 256
 """At most this many readings of a channel lie between two checkpoints, so that late data re-runs little."""
 
@@ -133,7 +134,8 @@ class Ingest:
             self._writer = Writer(connection, plan, standing.ids)
             self.alarms = alarm_rows.open_alarms(connection)
             self.horizon = retention.horizons(connection, standing.ids)
-            self._unplaced = self._unplaced_before = moments.unplaced(connection)
+            moments.place(connection)
+        self._unplaced, self._turn, self._rested = Unplaced.of(), 0, False
         self.ids, self.seen, self.states = standing.ids, standing.seen, standing.states
         self._since_checkpoint = np.full(len(plan), 2 * CHECKPOINT_READINGS, np.int64)
         self._standards = {boot_code(name): name for name in plan.devices}
@@ -206,12 +208,13 @@ class Ingest:
         plan = self.plan
         intake = receive(plan, self.seen, batch.readings, None if batch.recorded else batch.at, self.horizon)
         with self.ledger.transaction() as connection:
+            waiting = self._unplaced
             if intake.doubtful.any():
-                self._place_all(connection)
+                waiting = waiting.place(connection)
                 intake = without_repeats(intake, readings.met(connection, intake.stretches(), self.ids))
             questions = intake.questions()
             if questions:
-                self._place_all(connection)
+                waiting = waiting.place(connection)
             stored = readings.find(connection, questions, self.ids)
             settled = settle(intake, self.seen, stored, self.lateness_ns)
             refused = [*batch.refused, *settled.refused]
@@ -222,29 +225,31 @@ class Ingest:
                 reasons=Counter(r.reason.value for r in refused), places=[_places(settled)] if batch.recorded else (),
             )  # fmt: skip
             self._count(connection, batch, done, refused)
-            unplaced = self._place(connection, done.stored)
+            waiting, turn = self._place(connection, waiting)
             if batch.entry is not None:  # it was counted when it came
                 done = replace(done, received=done.received - 1, quarantined=done.quarantined - 1)
         self._adopt(moved)
-        self._unplaced = unplaced
+        self._unplaced, self._turn, self._rested = waiting, turn, False
         return done
 
-    def _place_all(self, connection: sqlite3.Connection) -> None:
-        """Have everything placed, so that the ledger can be asked much."""
-        if self._unplaced:
-            moments.place(connection)
+    def place(self) -> None:
+        """Place every reading among those of its channel."""
+        if len(self._unplaced):
+            with self.ledger.transaction() as connection:
+                waiting = self._unplaced.place(connection)
+            self._unplaced = waiting
 
-    def _place(self, connection: sqlite3.Connection, new: int) -> int:
-        """Have readings placed, all of them or those of the slots whose turn it is; return how many new ones came since
-        all were.
+    def _place(self, connection: sqlite3.Connection, waiting: Unplaced) -> tuple[Unplaced, int]:
+        """Have readings placed, all of them or those of the slots whose turn it is; return the others, and the next
+        slot.
         """
-        before, unplaced = self._unplaced, self._unplaced + new
-        if unplaced > 0 and new <= FEW_NEW:
-            moments.place(connection)
-            return 0
-        for turn in range(before // TURN_READINGS, unplaced // TURN_READINGS)[: moments.SLOTS]:
-            moments.place(connection, turn % moments.SLOTS)
-        return unplaced
+        new = self._writer.written()
+        waiting = Unplaced.of([waiting, *new]) if new else waiting
+        if len(waiting) <= FEW:
+            return waiting.place(connection), self._turn
+        turns = min(-(-sum(map(len, new)) // TURN_READINGS), moments.SLOTS)
+        slots = [(self._turn + i) % moments.SLOTS for i in range(turns)]
+        return waiting.place(connection, slots), (self._turn + turns) % moments.SLOTS
 
     def _count(self, connection: sqlite3.Connection, batch: Batch, done: Done, refused: Sequence[Refusal]) -> None:
         """Keep what was refused, and let every reading end in exactly one counter."""
@@ -276,11 +281,9 @@ class Ingest:
         if self.stale:
             return self.rejudge(at).plus(self.tick(at))
         plan = self.plan
-        if self._unplaced and self._unplaced == self._unplaced_before:  # nothing comes any more
-            with self.ledger.transaction() as connection:
-                moments.place(connection)
-            self._unplaced = 0
-        self._unplaced_before = self._unplaced
+        if self._rested:  # nothing has come since the last tick
+            self.place()
+        self._rested = True
         silent = silent_since(plan, self.states, at)
         if not len(silent):
             return Done()

@@ -42,8 +42,8 @@ BUSY_READINGS = 100
 """From so many readings in a batch on, what devices are told costs others time."""
 TELL_BEHIND_S = 0.5
 WATCH_S = 0.25
-CHECKPOINT_S = 0.5
-LONG_LOG_PAGES = 16384
+CHECKPOINT_S = 1.0
+LONG_LOG_PAGES = 32768
 BUSY_S = 1.0
 HOUSE_TROUBLE_S = 60.0
 FRESH_NS = 60 * 10**9

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import gateway
 from gateway.ledger import readings, states
+from gateway.ledger.moments import Unplaced
 from gateway.metrology.readings import Quality
 from gateway.pipeline.columns import Columns, Ints, runs
 from gateway.pipeline.judge import Judgement, verdict_dtype
@@ -33,10 +34,17 @@ class Writer:
             readings.layout_id(connection, verdict_dtype(optional=some)) for some in (False, True)[: plan.optional + 1]
         ]
         self._contexts = np.zeros(len(plan.epochs), np.int64)
+        self._written: list[Unplaced] = []
 
     def forget(self) -> None:
-        """Ask the ledger for contexts again: those given in a transaction that was undone are not there."""
+        """Forget what a transaction wrote that was undone, and ask the ledger for contexts again."""
         self._contexts[:] = 0
+        self._written = []
+
+    def written(self) -> list[Unplaced]:
+        """Return the readings written since this was asked last, which are not placed."""
+        found, self._written = self._written, []
+        return found
 
     def _context(self, connection: sqlite3.Connection, channel: int, epoch: int) -> int:
         layout = self._layouts[int(self._plan.extra[channel])]
@@ -88,16 +96,10 @@ class Writer:
         quality[late > 0] = Quality.LATE
         quality[columns.stable == 0] = Quality.UNSTABLE
         quality[judgement.out_of_range] = Quality.OUT_OF_RANGE
-        readings.add_readings(
-            connection,
-            columns,
-            self._ids[columns.channel],
-            received_at,
-            late,
-            quality,
-            context,
-            packed,
-        )
+        channel = self._ids[columns.channel]
+        ids = readings.add_readings(connection, columns, channel, received_at, late, quality, context, packed)
+        new = Unplaced(channel=channel, time=columns.time, reading=ids, seq=columns.seq, boot=columns.boot)
+        self._written.append(new)
 
     def write_part(
         self,

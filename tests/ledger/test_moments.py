@@ -6,6 +6,7 @@ import sqlite3
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,13 +33,23 @@ def insert(connection: sqlite3.Connection, rows: list[tuple[int, int, str | None
     )
 
 
+def unplaced_of(connection: sqlite3.Connection, n: int) -> moments.Unplaced:
+    newest = "SELECT channel, time, id, COALESCE(seq, -1), boot FROM reading ORDER BY id DESC LIMIT ?"
+    rows = connection.execute(newest, (n,)).fetchall()
+    found = np.array([*rows, (0, 0, 0, 0, "")], object)[:-1]
+    channel, time, reading, seq = (found[:, i].astype(np.int64) for i in range(4))
+    return moments.Unplaced(channel=channel, time=time, reading=reading, seq=seq, boot=found[:, 4])
+
+
 def asked(connection: sqlite3.Connection, sql: str, *values: object) -> list[tuple[object, ...]]:
     return sorted(connection.execute(sql, values).fetchall())
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    parts=st.lists(st.tuples(st.lists(ROW, max_size=12), st.sampled_from([None, "all", 1, 2, 3])), max_size=5),
+    parts=st.lists(
+        st.tuples(st.lists(ROW, max_size=12), st.sampled_from([None, "all", "beside", 1, 2, 3])), max_size=5
+    ),
     gone=st.sets(st.integers(1, 20)),
 )
 def test_the_views_say_what_a_search_of_all_readings_says(
@@ -47,13 +58,17 @@ def test_the_views_say_what_a_search_of_all_readings_says(
     connection = sqlite3.connect(":memory:", isolation_level=None)
     with Ledger(Path(), connection) as ledger:
         ledger._migrate()
+        waiting = moments.Unplaced.of()
         for rows, placed in parts:
             insert(connection, rows)
+            waiting = moments.Unplaced.of([waiting, unplaced_of(connection, len(rows))])
             if isinstance(placed, int):
-                moments.place(connection, placed)
-            elif placed is not None:
+                waiting = waiting.place(connection, [placed])
+            elif placed == "all":
+                waiting = waiting.place(connection)
+                assert moments.unplaced(connection) == len(waiting) == 0
+            elif placed is not None:  # as somebody else may, who does not know what is waiting here
                 moments.place(connection)
-                assert moments.unplaced(connection) == 0
         connection.executemany("DELETE FROM reading WHERE id = ?", [(i,) for i in gone])
         assert moments.wrong(connection) == 0
         for channel in range(1, 4):
@@ -134,7 +149,7 @@ def test_when_readings_are_placed_changes_no_result(
     found = []
     with pytest.MonkeyPatch.context() as patch:
         for limits in ((10**9, 1), (few, turn)):
-            patch.setattr(ingests, "FEW_NEW", limits[0])
+            patch.setattr(ingests, "FEW", limits[0])
             patch.setattr(ingests, "TURN_READINGS", limits[1])
             with Ledger.open(tmp_path_factory.mktemp("ledger")) as ledger:
                 ingest = Ingest(ledger, two_scales(), LATENESS)
@@ -143,7 +158,7 @@ def test_when_readings_are_placed_changes_no_result(
                     at = 10**19 // 2 + start
                     ingest.process(Batch(readings=part, received_at=[at], topic=["t"], payload=[b"{}"], at=at))
                 assert moments.wrong(ledger.connection) == 0
-                assert moments.unplaced(ledger.connection) <= ingest._unplaced
+                assert moments.unplaced(ledger.connection) <= len(ingest._unplaced)
                 tables = ("reading", "state", "amendment", "alarm_event", "counter")
                 found.append([asked(ledger.connection, f"SELECT * FROM {t}") for t in tables])
                 for _ in range(2):

@@ -8,13 +8,15 @@ CREATE TABLE number (
     channel INTEGER NOT NULL, seq INTEGER NOT NULL, boot TEXT NOT NULL, reading INTEGER NOT NULL,
     PRIMARY KEY (channel, seq, boot, reading)
 ) WITHOUT ROWID;
--- Up to which reading.id, by channel % 8: the channels of one slot are placed together.
+-- Up to which reading.id, by channel % 64: the channels of one slot are placed together.
 CREATE TABLE placed (slot INTEGER PRIMARY KEY, up_to INTEGER NOT NULL);
 
 INSERT INTO moment SELECT channel, time, id FROM reading ORDER BY channel, time, id;
 INSERT INTO number SELECT channel, seq, boot, id FROM reading
     WHERE boot IS NOT NULL AND seq IS NOT NULL ORDER BY channel, seq, boot, id;
-INSERT INTO placed SELECT value, (SELECT COALESCE(MAX(id), 0) FROM reading) FROM json_each('[0, 1, 2, 3, 4, 5, 6, 7]');
+INSERT INTO placed
+    WITH RECURSIVE slots (slot) AS (SELECT 0 UNION ALL SELECT slot + 1 FROM slots WHERE slot < 63)
+    SELECT slot, (SELECT COALESCE(MAX(id), 0) FROM reading) FROM slots;
 DROP INDEX reading_moment;
 DROP INDEX reading_number;
 
@@ -28,7 +30,7 @@ CREATE VIEW moments AS
     SELECT reading AS id, channel, time FROM moment
     UNION ALL
     SELECT id, channel, time FROM reading WHERE id > (SELECT MIN(up_to) FROM placed)
-       AND id > (SELECT up_to FROM placed WHERE slot = channel % 8);
+       AND id > (SELECT up_to FROM placed WHERE slot = channel % 64);
 
 -- The readings themselves, to be asked for by channel and time.
 CREATE VIEW by_time AS
@@ -45,7 +47,7 @@ CREATE VIEW by_time AS
            current_A, power_factor, temperature_C, stable, evidence, clock, standard, phase, direction, received_at,
            late, quality, context, verdict, seq_per_device
     FROM reading WHERE id > (SELECT MIN(up_to) FROM placed)
-       AND id > (SELECT up_to FROM placed WHERE slot = channel % 8);
+       AND id > (SELECT up_to FROM placed WHERE slot = channel % 64);
 
 -- The same, to be asked for by channel, seq and boot.
 CREATE VIEW by_number AS
@@ -62,4 +64,4 @@ CREATE VIEW by_number AS
            current_A, power_factor, temperature_C, stable, evidence, clock, standard, phase, direction, received_at,
            late, quality, context, verdict, seq_per_device
     FROM reading WHERE id > (SELECT MIN(up_to) FROM placed)
-       AND id > (SELECT up_to FROM placed WHERE slot = channel % 8) AND boot IS NOT NULL AND seq IS NOT NULL;
+       AND id > (SELECT up_to FROM placed WHERE slot = channel % 64) AND boot IS NOT NULL AND seq IS NOT NULL;
