@@ -240,16 +240,16 @@ class Ingest:
             self._unplaced = waiting
 
     def _place(self, connection: sqlite3.Connection, waiting: Unplaced) -> tuple[Unplaced, int]:
-        """Have readings placed, all of them or those of the slots whose turn it is; return the others, and the next
-        slot.
+        """Have readings placed, all of them or those of the slots whose turn it is; return the others, and how many
+        have waited for a turn.
         """
         new = self._writer.written()
         waiting = Unplaced.of([waiting, *new]) if new else waiting
         if len(waiting) <= FEW:
             return waiting.place(connection), self._turn
-        turns = min(-(-sum(map(len, new)) // TURN_READINGS), moments.SLOTS)
-        slots = [(self._turn + i) % moments.SLOTS for i in range(turns)]
-        return waiting.place(connection, slots), (self._turn + turns) % moments.SLOTS
+        turn = self._turn + sum(map(len, new))
+        turns = range(self._turn // TURN_READINGS, turn // TURN_READINGS)[: moments.SLOTS]
+        return waiting.place(connection, [t % moments.SLOTS for t in turns]) if turns else waiting, turn
 
     def _count(self, connection: sqlite3.Connection, batch: Batch, done: Done, refused: Sequence[Refusal]) -> None:
         """Keep what was refused, and let every reading end in exactly one counter."""
