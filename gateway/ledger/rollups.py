@@ -5,6 +5,7 @@ What a roll-up says is the business of `gateway.history.pieces`; here it is byte
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -118,10 +119,12 @@ def note_marked(connection: sqlite3.Connection, top: int, hours: Iterable[tuple[
 
 def mark(connection: sqlite3.Connection, hours: Iterable[tuple[int, int]]) -> None:
     """Mark hours (channel, start) as stale, but those whose readings are gone. In a transaction."""
-    connection.executemany(
-        "INSERT INTO rollup_stale (channel, start) SELECT ?1, ?2"
-        " WHERE NOT EXISTS (SELECT 1 FROM horizon WHERE channel = ?1 AND time > ?2)",
-        hours,
+    connection.execute(  # one statement: between many the ledger would stay locked while other threads have their turn
+        "WITH hour (channel, start) AS"
+        " (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
+        " INSERT INTO rollup_stale (channel, start) SELECT channel, start FROM hour"
+        " WHERE NOT EXISTS (SELECT 1 FROM horizon h WHERE h.channel = hour.channel AND h.time > hour.start)",
+        (json.dumps([*hours]),),
     )
 
 

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from gateway.errors import MetergateError
 from gateway.history.rolling import advance
 from gateway.ledger.store import Ledger
+from gateway.runtime.priority import give_way
 
 __all__ = ["rolling"]
 
@@ -36,7 +37,7 @@ async def rolling(
 
     Leaves within one step.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="rollups") as worker:
+    with ThreadPoolExecutor(1, thread_name_prefix="rollups", initializer=give_way) as worker:
         reader = _Reader(open_ledger, clock)
         task = asyncio.create_task(_keep(reader, worker, busy), name="rollups")
         try:

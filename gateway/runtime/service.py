@@ -10,10 +10,7 @@ import contextlib
 import ctypes
 import gc
 import logging
-import os
 import sqlite3
-import sys
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +22,7 @@ from gateway.ledger.store import Checkpoints, Ledger
 from gateway.metrology.readings import Reading, Readings, Refusal
 from gateway.pipeline.plan import Plan
 from gateway.runtime.ingest import Batch, Done, Ingest
+from gateway.runtime.priority import give_way
 from gateway.runtime.sparing import process
 
 __all__ = ["STALLED_S", "Announce", "Decode", "Decoded", "Service", "slices"]
@@ -468,13 +466,6 @@ def share_memory() -> None:
     """Have all threads take memory from two arenas: with one each, what one gives back no other uses."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
-
-
-def give_way() -> None:
-    """Let other threads go first: what this one does can wait, and messages should not."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def give_back_memory() -> None:
