@@ -24,6 +24,7 @@ from zlib import crc32
 from pydantic import SecretStr
 
 from gateway.history.forward_state import forwarding_state
+from gateway.ledger import moments
 from gateway.ledger.readings import insert_rows
 from gateway.ledger.store import Ledger
 from gateway.runtime.clock import now_ns
@@ -134,6 +135,7 @@ def fill(ledger: Ledger, first: int, n: int) -> None:
                     "quality": [0] * len(times),
                 },
             )
+            moments.place(connection)
 
 
 def live(ledger: Ledger) -> None:
@@ -145,6 +147,7 @@ def live(ledger: Ledger) -> None:
             "VALUES (?, ?, 1.0, 0, ?, 0, 0)",
             [(CHANNELS + 1, at + i, at) for i in range(RATE // 10)],
         )
+        moments.place(connection)
 
 
 def resident_mb(pid: int) -> float:

@@ -1,13 +1,14 @@
 """Kill: the gateway is killed with kill -9 again and again under load; what was acknowledged must be stored once.
 
 A publisher sends readings with QoS 1 and remembers what the broker acknowledged; `metergate run` is killed at random
-moments and started again; at the end it drains, ends in order, and the ledger is compared. Needs a broker that drops
-nothing for a client that is away (`max_queued_messages 0`): `python -m bench.kill --port 1883 --cycles 30`.
+moments and started again; at the end it drains, ends in order, and the ledger is compared. A broker named by `--port`
+must drop nothing for a client that is away (`max_queued_messages 0`): `python -m bench.kill --cycles 30`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -26,6 +27,8 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+
+from bench.place import broker
 
 __all__ = ["Gateway", "Outcome", "Publisher", "Trial", "await_session", "drain", "run"]
 
@@ -288,18 +291,18 @@ def drain(gateway: Gateway, acknowledged: set[Key]) -> None:
 
 
 def main() -> None:
-    """Run one trial against a broker that is there, and print a table; exit 1 if anything was lost or doubled."""
+    """Run one trial, and print a table; exit 1 if anything was lost or doubled."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=1883)
+    parser.add_argument("--port", type=int, help="of a broker on this machine; without it one is started")
     parser.add_argument("--cycles", type=int, default=30)
     parser.add_argument("--rate", type=float, default=300.0, help="readings per second")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="metergate-kill-") as folder:
-        outcome = run(
-            Trial(port=given.port, folder=Path(folder), cycles=given.cycles, rate=given.rate, seed=given.seed)
-        )
+    with tempfile.TemporaryDirectory(prefix="metergate-kill-") as name, contextlib.ExitStack() as started:
+        folder = Path(name)
+        port = given.port or started.enter_context(broker(folder))
+        outcome = run(Trial(port=port, folder=folder, cycles=given.cycles, rate=given.rate, seed=given.seed))
     if given.json:
         print(json.dumps(asdict(outcome) | {"balanced": outcome.balanced}, indent=2))
     else:
