@@ -45,7 +45,7 @@ class Ledger:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA cache_size = -16384")
             connection.execute("PRAGMA wal_autocheckpoint = 1000")
-            connection.execute("PRAGMA journal_size_limit = 134217728")
+            connection.execute("PRAGMA journal_size_limit = 268435456")
             ledger = cls(path, connection)
             ledger._migrate()
         except (sqlite3.DatabaseError, OSError) as error:
