@@ -44,7 +44,7 @@ BUSY_READINGS = 100
 """From so many readings in a batch on, what devices are told costs others time."""
 TELL_BEHIND_S = 0.5
 WATCH_S = 0.25
-CHECKPOINT_S = 2.0
+CHECKPOINT_S = 0.5
 LONG_LOG_PAGES = 16384
 MOVES = 2
 BUSY_S = 1.0
