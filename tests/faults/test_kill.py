@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.kill import Trial, run
+from gateway.ledger import moments
+from gateway.ledger.store import Ledger
 from tests.conftest import Mosquitto
 
 
@@ -19,3 +21,7 @@ def test_killing_the_gateway_again_and_again_loses_and_doubles_nothing(mosquitto
     assert outcome.counters.get("quarantined", 0) == 0
     assert outcome.exit_code == 0
     assert outcome.stop_s <= 5
+    with Ledger.open(next((tmp_path / "site").rglob("ledger.sqlite")).parent, create=False) as ledger:
+        assert moments.wrong(ledger.connection) == 0
+        (found,) = ledger.connection.execute("SELECT COUNT(*) FROM moments").fetchone()
+    assert found == outcome.stored
