@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.ledger import moments
 from gateway.ledger.store import Ledger
 
 __all__ = [
@@ -166,7 +165,10 @@ def amended_after(connection: sqlite3.Connection, after: int, limit: int) -> tup
 
 _CROWDED = """
     SELECT r.id, r.channel, r.time FROM reading r WHERE {which} AND (
-        EXISTS (SELECT 1 FROM moments o WHERE o.channel = r.channel AND o.time = r.time AND o.id < r.id)
+        EXISTS (SELECT 1 FROM moment o WHERE o.channel = r.channel AND o.time = r.time AND o.reading < r.id)
+        OR r.id > (SELECT MIN(up_to) FROM placed) AND r.id IN
+            (SELECT id FROM (SELECT id, MIN(id) OVER (PARTITION BY channel, time) AS first FROM unplaced)
+             WHERE id > first)
         OR EXISTS (SELECT 1 FROM forward_shift s WHERE s.channel = r.channel AND s.slot = r.time AND s.reading <> r.id)
     ) ORDER BY r.id"""
 _TAKEN = """
@@ -211,9 +213,6 @@ def slots(ledger: Ledger, which: str, bounds: Sequence[int]) -> dict[int, int]:
     nanosecond given away moves on itself.
     """
     connection = ledger.connection
-    if moments.unplaced(connection):
-        with ledger.transaction():
-            moments.place(connection)
     crowded = connection.execute(_CROWDED.format(which=which), bounds).fetchall()
     if not crowded:
         return {}

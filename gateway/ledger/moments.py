@@ -13,13 +13,10 @@ import numpy.typing as npt
 from gateway.ledger.readings import insert_rows
 from gateway.pipeline.columns import Ints
 
-__all__ = ["SLOTS", "Unplaced", "misplaced", "place", "unplaced", "wrong"]
+__all__ = ["SLOTS", "Unplaced", "misplaced", "place", "wrong"]
 
 SLOTS = 64
-"""Channels are placed in so many turns: those of one slot together."""
-
-_NEW = """FROM reading WHERE id > (SELECT MIN(up_to) FROM placed)
-    AND id > (SELECT up_to FROM placed WHERE slot = channel % 64)"""
+"""Channels are placed in so many turns: those of one slot together. The schema counts on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +75,12 @@ class Unplaced:
 
 def place(connection: sqlite3.Connection) -> None:
     """Place every reading that is not yet, whoever wrote it. In a transaction."""
-    connection.execute(f"INSERT INTO moment SELECT channel, time, id {_NEW} ORDER BY channel, time, id")
+    connection.execute("INSERT INTO moment SELECT channel, time, id FROM unplaced ORDER BY channel, time, id")
     connection.execute(
-        f"INSERT INTO number SELECT channel, seq, boot, id {_NEW} AND boot IS NOT NULL AND seq IS NOT NULL "
+        "INSERT INTO number SELECT channel, seq, boot, id FROM unplaced WHERE boot IS NOT NULL AND seq IS NOT NULL "
         "ORDER BY channel, seq, boot, id"
     )
     connection.execute("UPDATE placed SET up_to = MAX(up_to, (SELECT COALESCE(MAX(id), 0) FROM reading))")
-
-
-def unplaced(connection: sqlite3.Connection) -> int:
-    """Return how many readings are not placed yet."""
-    return int(connection.execute(f"SELECT COUNT(*) {_NEW}").fetchone()[0])
 
 
 def misplaced(connection: sqlite3.Connection) -> list[tuple[int, int | None, int | None]]:
@@ -99,8 +91,7 @@ def misplaced(connection: sqlite3.Connection) -> list[tuple[int, int | None, int
         """SELECT m.channel, m.time, r.time FROM moment m
            LEFT JOIN reading r ON r.id = m.reading AND r.channel = m.channel WHERE r.time IS NOT m.time
            UNION ALL
-           SELECT channel, NULL, time FROM reading r JOIN placed p ON p.slot = channel % 64
-           WHERE id <= up_to AND NOT EXISTS
+           SELECT channel, NULL, time FROM reading r WHERE id NOT IN (SELECT id FROM unplaced) AND NOT EXISTS
                (SELECT 1 FROM moment m WHERE m.channel = r.channel AND m.time = r.time AND m.reading = r.id)"""
     ).fetchall()
     moved = {(channel, own) for channel, placed, own in found if placed is not None}
@@ -118,7 +109,7 @@ def wrong(connection: sqlite3.Connection) -> int:
         """SELECT (SELECT COUNT(*) FROM number n WHERE NOT EXISTS
                    (SELECT 1 FROM reading r WHERE r.id = n.reading AND r.channel = n.channel AND r.seq = n.seq
                     AND r.boot = n.boot))
-                + ABS((SELECT COUNT(*) FROM reading JOIN placed ON slot = channel % 64
-                       WHERE id <= up_to AND boot IS NOT NULL AND seq IS NOT NULL) - (SELECT COUNT(*) FROM number))"""
+                + ABS((SELECT COUNT(*) FROM reading WHERE boot IS NOT NULL AND seq IS NOT NULL)
+                      - (SELECT COUNT(*) FROM numbers))"""
     ).fetchone()
     return len(misplaced(connection)) + int(numbers)

@@ -187,7 +187,9 @@ def met(connection: sqlite3.Connection, stretches: Iterable[Stretch], channel_id
 def find(connection: sqlite3.Connection, questions: Sequence[Question], channel_ids: Ints) -> list[Columns]:
     """Answer each question: the channel's stored readings of that moment, or of that (boot, seq)."""
     moment = f"SELECT {_SELECT} FROM by_time WHERE channel = ? AND time = ?"  # noqa: S608  constants only
-    number = f"SELECT {_SELECT} FROM by_number WHERE channel = ? AND seq = ? AND boot = ?"  # noqa: S608  constants only
+    number = (
+        f"SELECT {_SELECT} FROM reading WHERE id IN (SELECT id FROM numbers WHERE channel = ? AND seq = ? AND boot = ?)"  # noqa: S608  constants only
+    )
     if not questions:
         return []
     answers, nothing = [], _columns([], 0)

@@ -14,7 +14,7 @@ import orjson
 from gateway.metrology.instants import format_instant
 from gateway.metrology.readings import EVIDENCE, READING_FIELDS, Reading, Readings, Refusal, Why, power_factor_text
 from gateway.metrology.units import UnitError, convert_float
-from gateway.pipeline.columns import Columns, Ints, boot_code, runs
+from gateway.pipeline.columns import Columns, Ints, runs, text_codes
 from gateway.pipeline.plan import AXES, Plan
 from gateway.registry.model import Axis
 
@@ -481,9 +481,7 @@ def _codes(columns: Columns) -> Ints:
     numbered = columns.seq >= 0
     if not numbered.any():
         return np.zeros(len(columns), np.int64)
-    boots = columns.boot.tolist()
-    code_of = {boot: boot_code(boot) for boot in set(boots)}
-    return np.where(numbered, np.array([code_of[boot] for boot in boots], np.int64), 0)
+    return np.where(numbered, text_codes(columns.boot), 0)
 
 
 def fresh_seen(n: int) -> Seen:

@@ -54,6 +54,16 @@ def test_a_damaged_ledger_is_a_problem(site: Site) -> None:
     assert "problem" in {f["grade"] for f in findings(site, "ledger", code=1)}
 
 
+def test_a_reading_that_its_channel_has_elsewhere_is_a_problem(site: Site) -> None:
+    site.apply()
+    site.do("import", site.recording("may.csv", steady(range(1, 20))))
+    with sqlite3.connect(site.folder / "var" / "ledger.sqlite") as connection:
+        connection.execute("UPDATE moment SET time = time + 1 WHERE reading = 7")
+    connection.close()
+    said = [f["what"] for f in findings(site, "ledger", code=1) if f["grade"] == "problem"]
+    assert any("is damaged: 1 entries of readings by time or number are wrong" in s for s in said), said
+
+
 def test_counters_that_do_not_balance_are_a_problem(site: Site) -> None:
     site.apply()
     site.do("import", site.recording("may.csv", steady(range(1, 20))))

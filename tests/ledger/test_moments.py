@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway.errors import Refused
 from gateway.ledger import moments
 from gateway.ledger.backup import inspect
+from gateway.ledger.forwarding import slots
 from gateway.ledger.store import Ledger
 from gateway.runtime import ingest as ingests
 from gateway.runtime.ingest import Batch, Ingest
@@ -41,6 +42,10 @@ def unplaced_of(connection: sqlite3.Connection, n: int) -> moments.Unplaced:
     return moments.Unplaced(channel=channel, time=time, reading=reading, seq=seq, boot=found[:, 4])
 
 
+def unplaced(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT COUNT(*) FROM unplaced").fetchone()[0])
+
+
 def asked(connection: sqlite3.Connection, sql: str, *values: object) -> list[tuple[object, ...]]:
     return sorted(connection.execute(sql, values).fetchall())
 
@@ -66,7 +71,7 @@ def test_the_views_say_what_a_search_of_all_readings_says(
                 waiting = waiting.place(connection, [placed])
             elif placed == "all":
                 waiting = waiting.place(connection)
-                assert moments.unplaced(connection) == len(waiting) == 0
+                assert unplaced(connection) == len(waiting) == 0
             elif placed is not None:  # as somebody else may, who does not know what is waiting here
                 moments.place(connection)
         connection.executemany("DELETE FROM reading WHERE id = ?", [(i,) for i in gone])
@@ -80,25 +85,50 @@ def test_the_views_say_what_a_search_of_all_readings_says(
                 assert [r[0] for r in asked(connection, "SELECT id FROM moments WHERE channel = ? AND time = ?",
                                             channel, time)] == ids  # fmt: skip
             for seq in range(5):
-                query = f"SELECT {COLUMNS} FROM {{}} WHERE channel = ? AND seq = ? AND boot = ?"
+                query = "SELECT id FROM {} WHERE channel = ? AND seq = ? AND boot = ?"
                 for boot in ("b1", "b2"):
                     of_reading = asked(connection, query.format("reading"), channel, seq, boot)
-                    assert asked(connection, query.format("by_number"), channel, seq, boot) == of_reading
+                    assert asked(connection, query.format("numbers"), channel, seq, boot) == of_reading
 
 
-@pytest.mark.parametrize("view", ["by_time", "by_number"])
-def test_a_view_shows_every_column_of_a_reading(tmp_path: Path, view: str) -> None:
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(ROW, max_size=30), placed=st.integers(0, 30))
+def test_readings_of_one_moment_are_told_apart_placed_or_not(
+    rows: list[tuple[int, int, str | None, int | None]], placed: int
+) -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    with Ledger(Path(), connection) as ledger:
+        ledger._migrate()
+        insert(connection, rows[:placed])
+        moments.place(connection)
+        insert(connection, rows[placed:])
+        seen: set[tuple[int, int]] = set()
+        crowded = set()
+        for number, (channel, time, *_) in enumerate(rows, start=1):
+            crowded |= {number} if (channel, time) in seen else set()
+            seen.add((channel, time))
+        assert crowded <= set(slots(ledger, "r.id BETWEEN ? AND ?", (1, len(rows))))
+        moved = slots(ledger, "r.id BETWEEN ? AND ?", (1, len(rows)))
+        moments.place(connection)
+        assert slots(ledger, "r.id BETWEEN ? AND ?", (1, len(rows))) == moved
+
+
+def test_the_view_shows_every_column_of_a_reading(tmp_path: Path) -> None:
     with Ledger.open(tmp_path) as ledger:
         columns = [
-            {name for _, name, *_ in ledger.connection.execute(f"PRAGMA table_info({t})")} for t in ("reading", view)
+            [name for _, name, *_ in ledger.connection.execute(f"PRAGMA table_info({t})")]
+            for t in ("reading", "by_time", "unplaced")
         ]
-    assert columns[0] == columns[1]
+        (turns,) = ledger.connection.execute("SELECT COUNT(*) FROM placed").fetchone()
+    assert columns[0] == columns[1] == columns[2]
+    assert turns == moments.SLOTS
 
 
 def test_a_channel_and_a_time_are_searched_and_no_more_than_the_unplaced_are_scanned(tmp_path: Path) -> None:
     with Ledger.open(tmp_path) as ledger:
         for where in ("by_time WHERE channel = 1 AND time > 5 ORDER BY time", "moments WHERE channel = 1 AND time = 5",
-                      "by_number WHERE channel = 1 AND seq = 5 AND boot = 'b'"):  # fmt: skip
+                      "reading WHERE id IN (SELECT id FROM numbers WHERE channel = 1 AND seq = 5 AND boot = 'b')",
+        ):  # fmt: skip
             plan = [row[3] for row in ledger.connection.execute(f"EXPLAIN QUERY PLAN SELECT time FROM {where}")]
             scans = [step for step in plan if step.startswith("SCAN")]
             assert not scans, plan
@@ -116,7 +146,7 @@ def test_an_older_ledger_is_brought_up_to_date_with_its_readings_in_place(tmp_pa
     with Ledger.open(tmp_path) as ledger:
         assert asked(ledger.connection, "SELECT * FROM moment") == [(1, 3, 3), (1, 5, 1), (2, 4, 2)]
         assert asked(ledger.connection, "SELECT * FROM number") == [(1, 1, "b1", 1)]
-        assert moments.unplaced(ledger.connection) == 0
+        assert unplaced(ledger.connection) == 0
         assert moments.wrong(ledger.connection) == 0
 
 
@@ -158,10 +188,10 @@ def test_when_readings_are_placed_changes_no_result(
                     at = 10**19 // 2 + start
                     ingest.process(Batch(readings=part, received_at=[at], topic=["t"], payload=[b"{}"], at=at))
                 assert moments.wrong(ledger.connection) == 0
-                assert moments.unplaced(ledger.connection) <= len(ingest._unplaced)
+                assert unplaced(ledger.connection) <= len(ingest._unplaced)
                 tables = ("reading", "state", "amendment", "alarm_event", "counter")
                 found.append([asked(ledger.connection, f"SELECT * FROM {t}") for t in tables])
                 for _ in range(2):
                     ingest.tick(10**19 // 2)
-                assert moments.unplaced(ledger.connection) == 0
+                assert unplaced(ledger.connection) == 0
     assert repr(found[0]) == repr(found[1])

@@ -25,12 +25,20 @@ CREATE TRIGGER reading_gone AFTER DELETE ON reading BEGIN
     DELETE FROM number WHERE channel = OLD.channel AND seq = OLD.seq AND boot = OLD.boot AND reading = OLD.id;
 END;
 
--- When a channel has readings, and which.
+-- What is not placed yet.
+CREATE VIEW unplaced AS
+    SELECT * FROM reading
+    WHERE id > (SELECT MIN(up_to) FROM placed) AND id > (SELECT up_to FROM placed WHERE slot = channel % 64);
+
+-- When a channel has readings, and which; and which have a number.
 CREATE VIEW moments AS
     SELECT reading AS id, channel, time FROM moment
     UNION ALL
-    SELECT id, channel, time FROM reading WHERE id > (SELECT MIN(up_to) FROM placed)
-       AND id > (SELECT up_to FROM placed WHERE slot = channel % 64);
+    SELECT id, channel, time FROM unplaced;
+CREATE VIEW numbers AS
+    SELECT reading AS id, channel, seq, boot FROM number
+    UNION ALL
+    SELECT id, channel, seq, boot FROM unplaced WHERE boot IS NOT NULL AND seq IS NOT NULL;
 
 -- The readings themselves, to be asked for by channel and time.
 CREATE VIEW by_time AS
@@ -43,25 +51,4 @@ CREATE VIEW by_time AS
            r.context AS context, r.verdict AS verdict, r.seq_per_device AS seq_per_device
     FROM moment m CROSS JOIN reading r ON r.id = m.reading
     UNION ALL
-    SELECT id, channel, time, boot, seq, value, reference, reference_u, x, value_start, reference_start, flow_m3h,
-           current_A, power_factor, temperature_C, stable, evidence, clock, standard, phase, direction, received_at,
-           late, quality, context, verdict, seq_per_device
-    FROM reading WHERE id > (SELECT MIN(up_to) FROM placed)
-       AND id > (SELECT up_to FROM placed WHERE slot = channel % 64);
-
--- The same, to be asked for by channel, seq and boot.
-CREATE VIEW by_number AS
-    SELECT n.reading AS id, n.channel AS channel, r.time AS time, n.boot AS boot, n.seq AS seq, r.value AS value,
-           r.reference AS reference, r.reference_u AS reference_u, r.x AS x, r.value_start AS value_start,
-           r.reference_start AS reference_start, r.flow_m3h AS flow_m3h, r.current_A AS current_A,
-           r.power_factor AS power_factor, r.temperature_C AS temperature_C, r.stable AS stable,
-           r.evidence AS evidence, r.clock AS clock, r.standard AS standard, r.phase AS phase,
-           r.direction AS direction, r.received_at AS received_at, r.late AS late, r.quality AS quality,
-           r.context AS context, r.verdict AS verdict, r.seq_per_device AS seq_per_device
-    FROM number n CROSS JOIN reading r ON r.id = n.reading
-    UNION ALL
-    SELECT id, channel, time, boot, seq, value, reference, reference_u, x, value_start, reference_start, flow_m3h,
-           current_A, power_factor, temperature_C, stable, evidence, clock, standard, phase, direction, received_at,
-           late, quality, context, verdict, seq_per_device
-    FROM reading WHERE id > (SELECT MIN(up_to) FROM placed)
-       AND id > (SELECT up_to FROM placed WHERE slot = channel % 64) AND boot IS NOT NULL AND seq IS NOT NULL;
+    SELECT * FROM unplaced;
