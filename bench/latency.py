@@ -1,21 +1,24 @@
 """Publish to durable: each reading carries the moment it was published; the ledger is watched for it.
 
-`python -m bench.latency PORT RATE SECONDS` is the publisher, in a process of its own.
+`python -m bench.latency --rates 4000 15000 25000` measures, one rate after the other on one ledger. The publisher is a
+process of its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import random
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-from bench.load import connect, publish_packet
-from bench.place import Gateway
+from bench.load import Load, connect, publish_packet, registry_yaml
+from bench.place import Gateway, broker
 
 __all__ = ["measure"]
 
@@ -53,7 +56,7 @@ def measure(port: int, folder: Path, *, rate: float, seconds: float) -> tuple[fl
     gateway.start()
     connection = sqlite3.connect(folder / "ledger.sqlite")
     last = int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM reading").fetchone()[0])
-    command = [sys.executable, "-m", "bench.latency", str(port), str(rate), str(seconds)]
+    command = [sys.executable, "-m", "bench.latency", "--publish", str(port), str(rate), str(seconds)]
     publisher = subprocess.Popen(command)
     begun, found = time.monotonic(), []
     while time.monotonic() - begun < seconds + 1.0:
@@ -71,5 +74,23 @@ def measure(port: int, folder: Path, *, rate: float, seconds: float) -> tuple[fl
     return found[len(found) // 2], found[int(len(found) * 0.99)]
 
 
+def main() -> None:
+    """Measure at the given rates, or be the publisher."""
+    parser = argparse.ArgumentParser(prog="python -m bench.latency", description=__doc__)
+    parser.add_argument("--rates", type=float, nargs="+", default=[4000, 8000, 15_000, 25_000], help="readings/s")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--publish", type=float, nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.publish:
+        publish(int(given.publish[0]), *given.publish[1:])
+        return
+    with tempfile.TemporaryDirectory(prefix="metergate-latency-") as name, broker(Path(name)) as port:
+        folder = Path(name) / "site"
+        Gateway(folder, port).apply(registry_yaml(Load(devices=1000)))
+        for rate in given.rates:
+            p50, p99 = measure(port, folder, rate=rate, seconds=given.seconds)
+            print(f"{rate:>8,.0f} readings/s   median {p50:6.1f} ms   99th percentile {p99:6.1f} ms", flush=True)
+
+
 if __name__ == "__main__":
-    publish(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))
+    main()
