@@ -20,7 +20,7 @@ from gateway.runtime.clock import now_ns
 from gateway.runtime.forwarding import forwarding
 from gateway.runtime.publisher import Publisher, PublisherSettings
 from gateway.runtime.retention import Housekeeping, Keeper, policy_of
-from gateway.runtime.rollup import rolling
+from gateway.runtime.rollup import keep_rolling
 from gateway.runtime.service import Service
 from gateway.runtime.watching import watching
 from gateway.settings import Settings
@@ -46,11 +46,15 @@ async def run_gateway(config: Path | None) -> None:
     mqtt = _mqtt_settings(settings)
     policy = policy_of(settings)
     with hold(settings.data_dir):
+
+        def open_ledger() -> Ledger:
+            return Ledger.open(settings.data_dir)
+
         async with Publisher(_publisher_settings(mqtt)) as publisher, forwarding(settings, now_ns):
             announcer = Announcer(settings.site, publisher.publish)
             source = MqttSource(mqtt, router.filters, now_ns, on_event=partial(_on_event, announcer))
             service = Service(
-                ledger=lambda: Ledger.open(settings.data_dir),
+                ledger=open_ledger,
                 source=source,
                 decode=router.decode_batch,
                 replan=lambda ledger: plan_from(ledger, settings, packs),
@@ -59,6 +63,7 @@ async def run_gateway(config: Path | None) -> None:
                 clock=now_ns,
                 lateness_ns=settings.lateness,
                 housekeeping=None if policy is None else Housekeeping(keeper=Keeper(policy=policy)),
+                beside=[partial(keep_rolling, open_ledger=open_ledger, clock=now_ns)],
             )
             log.info(
                 "site %s, ledger %s, broker %s", settings.site, settings.data_dir / "ledger.sqlite", settings.broker.url
@@ -76,8 +81,7 @@ async def _until_stopped(service: Service, stop: asyncio.Event) -> None:
     """Run the service; once told to stop it has a few seconds to finish its batch."""
     running = asyncio.create_task(service.run(stop), name="service")
     stopping = asyncio.create_task(stop.wait(), name="stop")
-    async with rolling(service.ledger, service.clock, lambda: service.behind):
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not running.done():
         await asyncio.wait({running}, timeout=STOP_S)

@@ -1,7 +1,8 @@
 """Keep the hourly roll-ups: a reader of the ledger with a cursor of its own. A query never needs it to be right.
 
-`advance` marks the hours of what has come since, then makes the marked hours that are over. Reading and computing are
-done outside any write transaction; the short one that writes gives way if another reader was there in between.
+One step marks the hours of what has come since, the other makes marked hours that are over. Each first looks, which is
+most of the work and can be done beside whoever writes the ledger; what it found is written in a short transaction,
+which gives way if somebody else was there in between.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -20,11 +22,21 @@ from gateway.ledger import rollups
 from gateway.ledger.rollups import HOUR_NS, Stale
 from gateway.ledger.store import Ledger
 
-__all__ = ["Advance", "advance", "catch_up", "pieces_of_hours"]
+__all__ = ["Advance", "Found", "Step", "advance", "catch_up", "look_for_unmade", "look_for_unmarked", "pieces_of_hours"]
 
 MARK_READINGS = 20_000
-MAKE_HOURS = 1_000
-MAKE_READINGS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """How much is made in one step: `hours` at most, and no more once so many `readings` have been looked at.
+
+    Up to `together` neighbouring hours of a channel are read at once.
+    """
+
+    hours: int = 1_000
+    readings: int = 10_000
+    together: int = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +48,15 @@ class Advance:
     more: bool = False
 
 
+Found = Callable[[Ledger], Advance]
+"""Writes what was found, in one transaction of the ledger that it is given. Raises sqlite3.Error."""
+
+
 def advance(ledger: Ledger, at: int) -> Advance:
     """Take one bounded step; hours that end by `at` (ns) are made. Raises sqlite3.Error."""
-    marked, more = _mark(ledger)
-    made, waiting = _make(ledger, at)
-    return Advance(marked=marked, made=made, more=more or waiting)
+    marked = look_for_unmarked(ledger)(ledger)
+    made = look_for_unmade(ledger, at)(ledger)
+    return Advance(marked=marked.marked, made=made.made, more=marked.more or made.more)
 
 
 def catch_up(ledger: Ledger, at: int, report: Callable[[int], None] = lambda _hours: None) -> int:
@@ -54,60 +70,73 @@ def catch_up(ledger: Ledger, at: int, report: Callable[[int], None] = lambda _ho
             return total
 
 
-def _mark(ledger: Ledger) -> tuple[int, bool]:
-    """Mark the hours of the next readings; return how many readings, and whether more are left."""
+def look_for_unmarked(ledger: Ledger) -> Found:
+    """Look for the hours of the next readings; what is found marks them."""
     connection = ledger.connection
     with ledger.snapshot():
         after = rollups.cursor(connection, LAYOUT)
         top, hours = rollups.unmarked(connection, after or 0, MARK_READINGS)
+    return partial(_mark, after=after, top=top, hours=hours)
+
+
+def _mark(ledger: Ledger, after: int | None, top: int, hours: Sequence[tuple[int, int]]) -> Advance:
     if after == top:
-        return 0, False
-    with ledger.transaction():
+        return Advance()
+    with ledger.transaction() as connection:
         if rollups.begin(connection, LAYOUT) != (after or 0):
-            return 0, True
+            return Advance(more=True)
         if after is None:
             carry_over(connection)
         rollups.note_marked(connection, top, hours)
-    return top - (after or 0), top - (after or 0) >= MARK_READINGS
+    return Advance(marked=top - (after or 0), more=top - (after or 0) >= MARK_READINGS)
 
 
-def _make(ledger: Ledger, at: int) -> tuple[int, bool]:
-    """Make marked hours; return how many, and whether more are left."""
+def look_for_unmade(ledger: Ledger, at: int, step: Step = Step()) -> Found:
+    """Read some marked hours that end by `at` (ns); what is found writes their roll-ups."""
     connection = ledger.connection
     with ledger.snapshot():
         revision = rollups.revision(connection)
-        stale = rollups.waiting(connection, at, MAKE_HOURS)
-        made, pieces = _read(connection, stale)
-    if not made:
-        return 0, False
+        stale = rollups.waiting(connection, at, step.hours)
+        made, pieces = _read(connection, stale, step)
     rows = [(c, int(p["start"][0]), p.tobytes()) for c, some in pieces for p in np.split(some, len(some))]
-    with ledger.transaction():
+    more = len(made) < len(stale) or (len(made) > 0 and len(stale) == step.hours)
+    return partial(_make, revision=revision, made=made, rows=rows, more=more)
+
+
+def _make(
+    ledger: Ledger, revision: int, made: Sequence[Stale], rows: Sequence[tuple[int, int, bytes]], *, more: bool
+) -> Advance:
+    if not made:
+        return Advance()
+    with ledger.transaction() as connection:
         if rollups.revision(connection) != revision:
-            return 0, True
+            return Advance(more=True)
         rollups.put(connection, made, rows, revision + 1)
-    return len(made), len(made) < len(stale) or len(stale) == MAKE_HOURS
+    return Advance(made=len(made), more=more)
 
 
-def _read(connection: sqlite3.Connection, stale: Sequence[Stale]) -> tuple[list[Stale], list[tuple[int, Pieces]]]:
+def _read(
+    connection: sqlite3.Connection, stale: Sequence[Stale], step: Step
+) -> tuple[list[Stale], list[tuple[int, Pieces]]]:
     """Return the hours that were read, and their pieces by channel; stops when enough readings have been looked at."""
     margins = Margins(connection)
     made: list[Stale] = []
     pieces: list[tuple[int, Pieces]] = []
     looked = 0
-    for run in _runs(stale):
+    for run in _runs(stale, step.together):
         found = pieces_of_hours(connection, margins, run[0].channel, run[0].start, run[-1].start + HOUR_NS)
         made += run
         pieces += [(run[0].channel, found)] if len(found) else []
         looked += int(found["n"].sum())
-        if looked >= MAKE_READINGS:
+        if looked >= step.readings:
             break
     return made, pieces
 
 
-def _runs(stale: Sequence[Stale]) -> Iterator[list[Stale]]:
-    """Yield neighbouring hours of one channel together, a day at most."""
+def _runs(stale: Sequence[Stale], together: int) -> Iterator[list[Stale]]:
+    """Yield neighbouring hours of one channel, so many at most, together."""
     numbered = enumerate(stale)
-    for _, group in groupby(numbered, lambda e: (e[1].channel, e[1].start // HOUR_NS - e[0], e[0] // 24)):
+    for _, group in groupby(numbered, lambda e: (e[1].channel, e[1].start // HOUR_NS - e[0], e[0] // together)):
         yield [s for _, s in group]
 
 

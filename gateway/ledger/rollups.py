@@ -13,7 +13,7 @@ from itertools import groupby
 
 __all__ = [
     "HOUR_NS", "Stale", "begin", "changed", "counted_with", "cursor", "first_stale", "hours_after", "hours_before",
-    "is_amended", "is_rolled", "mark", "note_marked", "put", "revision", "rolled", "stale_hours", "touch",
+    "is_amended", "is_rolled", "note_marked", "put", "revision", "rolled", "stale_hours", "touch",
     "unmarked", "waiting",
 ]  # fmt: skip
 
@@ -111,21 +111,21 @@ def _told_by(connection: sqlite3.Connection, channel: int, touched: Iterable[int
 
 
 def note_marked(connection: sqlite3.Connection, top: int, hours: Iterable[tuple[int, int]]) -> None:
-    """Mark these hours as stale and move the cursor to `top`. In a transaction."""
-    mark(connection, hours)
-    connection.execute("UPDATE rollup_cursor SET n = ? WHERE name = 'reading'", (top,))
-    connection.execute("UPDATE rollup_cursor SET n = n + 1 WHERE name = 'revision'")
+    """Mark hours (channel, start) as stale and move the cursor to `top`; in a transaction.
 
-
-def mark(connection: sqlite3.Connection, hours: Iterable[tuple[int, int]]) -> None:
-    """Mark hours (channel, start) as stale, but those whose readings are gone. In a transaction."""
-    connection.execute(  # one statement: between many the ledger would stay locked while other threads have their turn
+    Those whose readings are gone are left, and those that are marked already: whoever has read one of these since
+    finds another revision.
+    """
+    connection.execute(
         "WITH hour (channel, start) AS"
         " (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
         " INSERT INTO rollup_stale (channel, start) SELECT channel, start FROM hour"
-        " WHERE NOT EXISTS (SELECT 1 FROM horizon h WHERE h.channel = hour.channel AND h.time > hour.start)",
+        " WHERE NOT EXISTS (SELECT 1 FROM rollup_stale s WHERE s.channel = hour.channel AND s.start = hour.start)"
+        " AND NOT EXISTS (SELECT 1 FROM horizon h WHERE h.channel = hour.channel AND h.time > hour.start)",
         (json.dumps([*hours]),),
     )
+    connection.execute("UPDATE rollup_cursor SET n = ? WHERE name = 'reading'", (top,))
+    connection.execute("UPDATE rollup_cursor SET n = n + 1 WHERE name = 'revision'")
 
 
 def waiting(connection: sqlite3.Connection, until: int, limit: int) -> list[Stale]:

@@ -25,7 +25,7 @@ from gateway.runtime.ingest import Batch, Done, Ingest
 from gateway.runtime.priority import give_way
 from gateway.runtime.sparing import process
 
-__all__ = ["STALLED_S", "Announce", "Decode", "Decoded", "Service", "slices"]
+__all__ = ["STALLED_S", "Announce", "Beside", "Decode", "Decoded", "Service", "Write", "slices"]
 
 log = logging.getLogger("metergate")
 
@@ -41,7 +41,8 @@ TICK_S = 1.0
 TELL_S = 0.1
 TELL_BUSY_S = 0.3
 BUSY_READINGS = 100
-"""From so many readings in a batch on, what devices are told costs others time."""
+"""From so many readings in a batch on, what is not for them costs them time."""
+SHARE, SHARE_BUSY = 0.25, 0.1
 TELL_BEHIND_S = 0.5
 WATCH_S = 0.25
 CHECKPOINT_S = 0.5
@@ -78,6 +79,22 @@ class OnLedger(Protocol):
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
         """Return what the work returned, in order with all other work."""
+        ...
+
+
+class Write(Protocol):
+    """Has the ledger's thread write something short."""
+
+    def __call__(self, work: Callable[[Ledger], T], /) -> Awaitable[T]:
+        """Return what the work returned, in order with all other work."""
+        ...
+
+
+class Beside(Protocol):
+    """Work beside the service for as long as it runs. Its trouble is its own."""
+
+    async def __call__(self, write: Write, share: Callable[[], float], /) -> None:
+        """Work until cancelled, a `share` of the time; none of it while that is 0."""
         ...
 
 
@@ -138,6 +155,7 @@ class Service:
     flush: Callable[[Ingest], None] = lambda _ingest: None
     horizon: Callable[[], int] | None = None
     housekeeping: Callable[[Ingest, int], float] | None = None
+    beside: Sequence[Beside] = ()
     totals: Totals = field(default_factory=Totals)
     ingest: Ingest | None = None
     trouble: str | None = None
@@ -152,6 +170,11 @@ class Service:
     def behind(self) -> bool:
         """Whether the last batch was so large that more must be waiting."""
         return self._records > SLICE_READINGS // 2
+
+    @property
+    def share(self) -> float:
+        """How much of the time is for work beside: none behind a backlog, little while readings pour in."""
+        return 0.0 if self.behind else SHARE_BUSY if self._records > BUSY_READINGS else SHARE
 
     @property
     def busy_s(self) -> float:
@@ -179,6 +202,7 @@ class Service:
                         tasks.create_task(self._watch(on_ledger), name="watch"),
                         tasks.create_task(self._checkpoint(on_ledger), name="checkpoint"),
                         tasks.create_task(self._keep_house(on_ledger), name="housekeeping"),
+                        *(tasks.create_task(self._at_work_beside(work, on_ledger)) for work in self.beside),
                     ]
                     await self._ingest(on_ledger, stop)
                     for task in beside:
@@ -368,6 +392,12 @@ class Service:
         while True:
             wait = BUSY_S if self.behind else await on_ledger(partial(self._clear, self.housekeeping))
             await asyncio.sleep(wait)
+
+    async def _at_work_beside(self, work: Beside, on_ledger: OnLedger) -> None:
+        def write(some: Callable[[Ledger], T]) -> Awaitable[T]:
+            return on_ledger(lambda: some(self._at_work.ledger))
+
+        await work(write, lambda: self.share)
 
     def _clear(self, housekeeping: Callable[[Ingest, int], float]) -> float:
         try:

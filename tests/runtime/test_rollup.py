@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import WrongUse
 from gateway.history import Query
+from gateway.history.rolling import Advance, Found, advance, look_for_unmade, look_for_unmarked
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading
 from gateway.runtime import rollup
-from gateway.runtime.rollup import rolling
+from gateway.runtime.rollup import keep_rolling
 from tests.history.support import DAY, MINUTE, START, Centre
 
 
@@ -33,6 +35,26 @@ async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
         await asyncio.sleep(0.02)
 
 
+@asynccontextmanager
+async def rolling(
+    centre: Centre, share: Callable[[], float] = lambda: 1.0, opened: Callable[[], Ledger] | None = None
+) -> AsyncIterator[None]:
+    """Keep the centre's roll-ups while the block runs."""
+
+    async def write(found: Found) -> Advance:
+        return found(centre.ledger)
+
+    path = centre.ledger.path.parent
+    work = keep_rolling(write, share, open_ledger=opened or (lambda: Ledger.open(path)), clock=lambda: START + DAY)
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
 def rolled_up(folder: Path) -> int:
     connection = sqlite3.connect(folder / "ledger.sqlite")
     try:
@@ -47,7 +69,7 @@ def test_what_is_ingested_beside_it_is_rolled_up(tmp_path: Path, monkeypatch: py
     centre.put(volts(600))
 
     async def live() -> None:
-        async with rolling(lambda: Ledger.open(tmp_path), lambda: START + DAY):
+        async with rolling(centre):
             await until(lambda: rolled_up(tmp_path) == 10)
             for i in range(10, 30):
                 centre.put(volts(60, 60 * i))
@@ -69,10 +91,10 @@ def test_roll_ups_wait_while_a_backlog_is_taken_and_are_made_after_it(
     centre.put(volts(600))
     behind, asked = True, 0
 
-    def busy() -> bool:
+    def share() -> float:
         nonlocal asked
         asked += 1
-        return behind
+        return 0.0 if behind else 0.5
 
     async def asked_again() -> None:
         before = asked
@@ -80,7 +102,7 @@ def test_roll_ups_wait_while_a_backlog_is_taken_and_are_made_after_it(
 
     async def live() -> None:
         nonlocal behind
-        async with rolling(lambda: Ledger.open(tmp_path), lambda: START + DAY, busy):
+        async with rolling(centre, share):
             await asked_again()
             assert rolled_up(tmp_path) == 0
             behind = False
@@ -113,7 +135,7 @@ def test_a_ledger_that_cannot_be_opened_is_tried_again(
         return Ledger.open(tmp_path)
 
     async def live() -> None:
-        async with rolling(opened, lambda: START + DAY):
+        async with rolling(centre, opened=opened):
             await until(lambda: rolled_up(tmp_path) == 1)
 
     with caplog.at_level("INFO", "metergate"):
@@ -121,4 +143,38 @@ def test_a_ledger_that_cannot_be_opened_is_tried_again(
     said = [r.message for r in caplog.records]
     assert len([m for m in said if "cannot be kept" in m]) == 1
     assert "roll-ups are kept again" in said
+    centre.close()
+
+
+def test_who_looks_for_work_never_holds_the_ledger(tmp_path: Path) -> None:
+    """A thread that gives way to others while it holds the ledger keeps readings from it: 20 to 60 ms each second."""
+    centre = Centre(tmp_path)
+    centre.put(volts(600))
+    while advance(centre.ledger, START).more:  # marked, and none of it over
+        pass
+    centre.put(volts(60, 600))
+    with Ledger.open(tmp_path) as beside:
+        beside.connection.execute("PRAGMA busy_timeout = 0")
+        with centre.ledger.transaction():
+            marks, makes = look_for_unmarked(beside), look_for_unmade(beside, START + DAY)
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                marks(beside)
+        assert makes(centre.ledger).made == 10
+        assert marks(centre.ledger).marked == 60
+    centre.close()
+
+
+def test_an_hour_that_is_marked_is_not_marked_again(tmp_path: Path) -> None:
+    centre = Centre(tmp_path)
+    for i in range(5):
+        centre.put(volts(10, 10 * i))
+        look_for_unmarked(centre.ledger)(centre.ledger)
+    assert centre.ledger.connection.execute("SELECT COUNT(*) FROM rollup_stale").fetchone() == (1,)
+    found = look_for_unmade(centre.ledger, START + DAY)
+    centre.put(volts(10, 50))
+    look_for_unmarked(centre.ledger)(centre.ledger)
+    assert found(centre.ledger) == Advance(more=True)  # it has read too little
+    assert look_for_unmade(centre.ledger, START + DAY)(centre.ledger).made == 1
+    query = Query(device="meter")
+    assert centre.buckets(query, "1h") == centre.buckets(query, "1h", rollups=False)
     centre.close()

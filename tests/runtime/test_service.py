@@ -23,7 +23,7 @@ from gateway.ledger.store import Ledger
 from gateway.runtime import service as services
 from gateway.runtime import watching
 from gateway.runtime.ingest import Batch, Done, Ingest
-from gateway.runtime.service import Service
+from gateway.runtime.service import Service, Write
 from gateway.runtime.sparing import process
 from tests.pipeline.centre import DAY, LATENESS, certificate, check, plan_of, scale
 
@@ -374,3 +374,31 @@ def test_house_is_kept_on_the_ledgers_thread_and_trouble_there_stops_nothing(tmp
         assert all(name.startswith("ledger") and at == NOW for name, at in seen)
 
     asyncio.run(run())
+
+
+def test_what_works_beside_has_the_ledgers_thread_write(tmp_path: Path) -> None:
+    """Two threads that write would wait for each other; one does it all, in turns."""
+    place, wrote = Place(tmp_path), list[str]()
+
+    async def beside(write: Write, share: Callable[[], float]) -> None:
+        assert share() > 0
+
+        def name(ledger: Ledger) -> str:
+            with ledger.transaction():
+                return threading.current_thread().name
+
+        while True:
+            wrote.append(await write(name))
+            await asyncio.sleep(0.001)
+
+    place.service.beside = [beside]
+
+    async def live() -> None:
+        async with running(place):
+            await place.put(0, 50)
+            await until(lambda: place.source.unacknowledged == 0 and len(wrote) >= 5)
+            place.stop.set()
+
+    asyncio.run(asyncio.wait_for(live(), PATIENCE_S))
+    assert {w.split("_")[0] for w in wrote} == {"ledger"}
+    assert place.stored() == list(range(50))
