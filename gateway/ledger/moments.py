@@ -2,75 +2,66 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from gateway.ledger.readings import insert_rows
 from gateway.pipeline.columns import Ints
 
-__all__ = ["SLOTS", "Unplaced", "misplaced", "place", "wrong"]
+__all__ = ["SLOTS", "Unplaced", "first_unplaced", "misplaced", "place", "wrong"]
 
 SLOTS = 64
-"""Channels are placed in so many turns: those of one slot together. The schema counts on it."""
+"""Channels are placed in so many turns: those of one slot together. The schema counts on it; a power of two."""
+_GIVEN = "FROM json_each(?) given CROSS JOIN reading r ON r.id = given.value"
+_MOMENTS = f"INSERT OR IGNORE INTO moment SELECT r.channel, r.time, r.id {_GIVEN} ORDER BY 1, 2, 3"
+_NUMBERS = (
+    f"INSERT OR IGNORE INTO number SELECT r.channel, r.seq, r.boot, r.id {_GIVEN}"
+    " WHERE r.boot IS NOT NULL AND r.seq IS NOT NULL ORDER BY 1, 2, 3, 4"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unplaced:
-    """Readings that are written and not placed yet: ids of channels and readings, times in ns; `seq` -1: none."""
+    """Readings that are written and not placed yet: ids of their channels and their own; `numbered`: some may have a
+    number."""
 
     channel: Ints
-    time: Ints
     reading: Ints
-    seq: Ints
-    boot: npt.NDArray[np.object_]
+    numbered: bool = False
 
     @classmethod
     def of(cls, parts: Sequence[Unplaced] = ()) -> Self:
         """Return all of them."""
-
-        def joined(name: str, kind: Any) -> npt.NDArray[Any]:
-            return np.concatenate([getattr(part, name) for part in parts]) if parts else np.zeros(0, kind)
-
+        none = np.zeros(0, np.int64)
         return cls(
-            channel=joined("channel", np.int64), time=joined("time", np.int64), reading=joined("reading", np.int64),
-            seq=joined("seq", np.int64), boot=joined("boot", object),
-        )  # fmt: skip
+            channel=np.concatenate([none, *(part.channel for part in parts)]),
+            reading=np.concatenate([none, *(part.reading for part in parts)]),
+            numbered=any(part.numbered for part in parts),
+        )
 
     def __len__(self) -> int:
         return len(self.channel)
 
-    def picked(self, rows: npt.NDArray[Any]) -> Unplaced:
-        """Return some of them, in the order of `rows`."""
-        return Unplaced(
-            channel=self.channel[rows], time=self.time[rows], reading=self.reading[rows], seq=self.seq[rows],
-            boot=self.boot[rows],
-        )  # fmt: skip
-
-    def insert(self, connection: sqlite3.Connection, table: str, names: Sequence[str]) -> None:
-        """Insert them into a table, but those that are there already."""
-        insert_rows(connection, table, {name: getattr(self, name).tolist() for name in names}, clash="IGNORE")
-
     def place(self, connection: sqlite3.Connection, slots: Sequence[int] = range(SLOTS)) -> Unplaced:
         """Place the readings of some slots; return the others. In a transaction."""
-        due = np.isin(self.channel % SLOTS, slots) if len(slots) < SLOTS else np.ones(len(self), np.bool_)
+        turn = np.zeros(SLOTS, np.bool_)
+        turn[list(slots)] = True
+        due = turn[self.channel & (SLOTS - 1)]
         if not due.any():
             return self
-        some = self.picked(due)
-        some.picked(np.lexsort((some.time, some.channel))).insert(connection, "moment", ("channel", "time", "reading"))
-        numbered = some.picked((some.seq >= 0) & (some.boot != None))  # noqa: E711  element by element
-        if len(numbered):
-            ordered = numbered.picked(np.lexsort((numbered.seq, numbered.channel)))
-            ordered.insert(connection, "number", ("channel", "seq", "boot", "reading"))
+        ids = (json.dumps(self.reading[due].tolist()),)
+        connection.execute(_MOMENTS, ids)
+        if self.numbered:
+            connection.execute(_NUMBERS, ids)
         connection.execute(
             f"UPDATE placed SET up_to = MAX(up_to, ?) WHERE slot IN ({', '.join(map(str, slots))})",  # noqa: S608  numbers
             (int(self.reading.max()),),
         )
-        return self.picked(~due)
+        return Unplaced(channel=self.channel[~due], reading=self.reading[~due], numbered=self.numbered)
 
 
 def place(connection: sqlite3.Connection) -> None:
@@ -81,6 +72,12 @@ def place(connection: sqlite3.Connection) -> None:
         "ORDER BY channel, seq, boot, id"
     )
     connection.execute("UPDATE placed SET up_to = MAX(up_to, (SELECT COALESCE(MAX(id), 0) FROM reading))")
+
+
+def first_unplaced(connection: sqlite3.Connection) -> int:
+    """Return the first time (ns) of a reading that is not placed; far ahead if there is none."""
+    found = connection.execute("SELECT MIN(time) FROM unplaced").fetchone()[0]
+    return 2**63 - 1 if found is None else int(found)
 
 
 def misplaced(connection: sqlite3.Connection) -> list[tuple[int, int | None, int | None]]:

@@ -98,8 +98,7 @@ class Writer:
         quality[judgement.out_of_range] = Quality.OUT_OF_RANGE
         channel = self._ids[columns.channel]
         ids = readings.add_readings(connection, columns, channel, received_at, late, quality, context, packed)
-        new = Unplaced(channel=channel, time=columns.time, reading=ids, seq=columns.seq, boot=columns.boot)
-        self._written.append(new)
+        self._written.append(Unplaced(channel=channel, reading=ids, numbered=bool((columns.seq >= 0).any())))
 
     def write_part(
         self,

@@ -35,11 +35,9 @@ def insert(connection: sqlite3.Connection, rows: list[tuple[int, int, str | None
 
 
 def unplaced_of(connection: sqlite3.Connection, n: int) -> moments.Unplaced:
-    newest = "SELECT channel, time, id, COALESCE(seq, -1), boot FROM reading ORDER BY id DESC LIMIT ?"
-    rows = connection.execute(newest, (n,)).fetchall()
-    found = np.array([*rows, (0, 0, 0, 0, "")], object)[:-1]
-    channel, time, reading, seq = (found[:, i].astype(np.int64) for i in range(4))
-    return moments.Unplaced(channel=channel, time=time, reading=reading, seq=seq, boot=found[:, 4])
+    rows = connection.execute("SELECT channel, id FROM reading ORDER BY id DESC LIMIT ?", (n,)).fetchall()
+    channel, reading = np.array([*rows, (0, 0)], np.int64)[:-1].T
+    return moments.Unplaced(channel=channel, reading=reading, numbered=True)
 
 
 def unplaced(connection: sqlite3.Connection) -> int:
