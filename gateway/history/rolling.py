@@ -18,22 +18,20 @@ import numpy as np
 from gateway.history.keeping import carry_over
 from gateway.history.pieces import LAYOUT, PIECE, Pieces, cut
 from gateway.history.rows import Margins, read_rows
-from gateway.ledger import rollups
+from gateway.ledger import moments, rollups
 from gateway.ledger.rollups import HOUR_NS, Stale
 from gateway.ledger.store import Ledger
 
-__all__ = ["Advance", "Found", "Step", "advance", "catch_up", "look_for_unmade", "look_for_unmarked", "pieces_of_hours"]
-
-MARK_READINGS = 20_000
+__all__ = ["Advance", "Found", "Step", "advance", "catch_up", "look_for_unmade", "look_for_unmarked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """How much is made in one step: `hours` at most, and no more once so many `readings` have been looked at.
-
-    Up to `together` neighbouring hours of a channel are read at once.
+    """How much is done in one step: the hours of so many new readings `marked`; `hours` made at most, and no more once
+    so many `readings` have been looked at. Up to `together` neighbouring hours of a channel are read at once.
     """
 
+    marked: int = 20_000
     hours: int = 1_000
     readings: int = 10_000
     together: int = 24
@@ -70,16 +68,17 @@ def catch_up(ledger: Ledger, at: int, report: Callable[[int], None] = lambda _ho
             return total
 
 
-def look_for_unmarked(ledger: Ledger) -> Found:
+def look_for_unmarked(ledger: Ledger, step: Step = Step()) -> Found:
     """Look for the hours of the next readings; what is found marks them."""
     connection = ledger.connection
     with ledger.snapshot():
         after = rollups.cursor(connection, LAYOUT)
-        top, hours = rollups.unmarked(connection, after or 0, MARK_READINGS)
-    return partial(_mark, after=after, top=top, hours=hours)
+        top, hours = rollups.unmarked(connection, after or 0, step.marked)
+    more = top - (after or 0) >= step.marked
+    return partial(_mark, after=after, top=top, hours=hours, more=more)
 
 
-def _mark(ledger: Ledger, after: int | None, top: int, hours: Sequence[tuple[int, int]]) -> Advance:
+def _mark(ledger: Ledger, after: int | None, top: int, hours: Sequence[tuple[int, int]], *, more: bool) -> Advance:
     if after == top:
         return Advance()
     with ledger.transaction() as connection:
@@ -88,7 +87,7 @@ def _mark(ledger: Ledger, after: int | None, top: int, hours: Sequence[tuple[int
         if after is None:
             carry_over(connection)
         rollups.note_marked(connection, top, hours)
-    return Advance(marked=top - (after or 0), more=top - (after or 0) >= MARK_READINGS)
+    return Advance(marked=top - (after or 0), more=more)
 
 
 def look_for_unmade(ledger: Ledger, at: int, step: Step = Step()) -> Found:
@@ -122,9 +121,11 @@ def _read(
     margins = Margins(connection)
     made: list[Stale] = []
     pieces: list[tuple[int, Pieces]] = []
-    looked = 0
+    looked, unplaced = 0, moments.first_unplaced(connection)
     for run in _runs(stale, step.together):
-        found = pieces_of_hours(connection, margins, run[0].channel, run[0].start, run[-1].start + HOUR_NS)
+        start, end = run[0].start, run[-1].start + HOUR_NS
+        rows = read_rows(connection, margins, run[0].channel, start, end, placed=end <= unplaced)
+        found = np.concatenate([np.zeros(0, PIECE), *cut(rows, lambda time: time - time % HOUR_NS)])
         made += run
         pieces += [(run[0].channel, found)] if len(found) else []
         looked += int(found["n"].sum())
@@ -138,9 +139,3 @@ def _runs(stale: Sequence[Stale], together: int) -> Iterator[list[Stale]]:
     numbered = enumerate(stale)
     for _, group in groupby(numbered, lambda e: (e[1].channel, e[1].start // HOUR_NS - e[0], e[0] // together)):
         yield [s for _, s in group]
-
-
-def pieces_of_hours(connection: sqlite3.Connection, margins: Margins, channel: int, start: int, end: int) -> Pieces:
-    """Return one piece per UTC hour, from the readings of [start, end)."""
-    done = list(cut(read_rows(connection, margins, channel, start, end), lambda time: time - time % HOUR_NS))
-    return np.concatenate(done) if done else np.zeros(0, PIECE)

@@ -15,15 +15,9 @@ from gateway.history.pieces import Rows
 __all__ = ["Margins", "read_rows", "rows_after", "rows_before"]
 
 CHUNK = 50_000
-_PLAIN = """
-    SELECT r.time, r.value, r.seq, r.boot, r.quality, r.context, r.verdict, r.seq_per_device, r.id
-    FROM by_time r WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY r.time"""
-_AMENDED = """
-    SELECT r.time, r.value, r.seq, r.boot, r.quality, COALESCE(a.context, r.context), COALESCE(a.verdict, r.verdict),
-           r.seq_per_device, r.id
-    FROM by_time r LEFT JOIN amendment a ON a.reading = r.id
-     AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)
-    WHERE r.channel = ? AND r.time >= ? AND r.time < ? ORDER BY r.time"""
+_AMENDMENT = """LEFT JOIN amendment a ON a.reading = r.id
+     AND a.version = (SELECT MAX(b.version) FROM amendment b WHERE b.reading = r.id)"""
+_PLACED = "moment m CROSS JOIN reading r ON r.id = m.reading"
 _BEFORE = """
     SELECT time, value, seq, boot, quality, NULL, NULL, seq_per_device, id FROM by_time WHERE channel = ? AND time < ?
     ORDER BY time DESC, boot DESC, seq DESC, value DESC LIMIT ?"""
@@ -64,11 +58,21 @@ class Margins:
 
 
 def read_rows(
-    connection: sqlite3.Connection, margins: Margins, channel: int, start: int, end: int, chunk: int = CHUNK
+    connection: sqlite3.Connection,
+    margins: Margins,
+    channel: int,
+    start: int,
+    end: int,
+    *,
+    chunk: int = CHUNK,
+    placed: bool = False,
 ) -> Iterator[Rows]:
-    """Yield the readings of [start, end) in order, at most `chunk` at a time."""
+    """Yield the readings of [start, end) in order, at most `chunk` at a time.
+
+    `placed` says that all of them are known to be placed (`gateway.ledger.moments`): the others are not looked through.
+    """
     amended = connection.execute("SELECT 1 FROM amendment LIMIT 1").fetchone() is not None
-    found = connection.execute(_AMENDED if amended else _PLAIN, (channel, start, end))
+    found = connection.execute(_query(amended=amended, placed=placed), (channel, start, end))
     kept: list[_Row] = []
     while some := found.fetchmany(chunk):
         some, kept = _whole_moments(kept + some)
@@ -76,6 +80,16 @@ def read_rows(
             yield _rows(some, margins, _lost(connection, channel, some))
     if kept:
         yield _rows(kept, margins, _lost(connection, channel, kept))
+
+
+def _query(*, amended: bool, placed: bool) -> str:
+    context, verdict = ("COALESCE(a.context, r.context)", "COALESCE(a.verdict, r.verdict)") if amended else (
+        "r.context", "r.verdict"
+    )  # fmt: skip
+    at = "m" if placed else "r"
+    return f"""SELECT r.time, r.value, r.seq, r.boot, r.quality, {context}, {verdict}, r.seq_per_device, r.id
+        FROM {_PLACED if placed else "by_time r"} {_AMENDMENT if amended else ""}
+        WHERE {at}.channel = ? AND {at}.time >= ? AND {at}.time < ? ORDER BY {at}.time"""  # noqa: S608  constants only
 
 
 def _lost(connection: sqlite3.Connection, channel: int, some: list[_Row]) -> Collection[int]:

@@ -31,7 +31,7 @@ Write = Callable[[Found], Awaitable[Advance]]
 INTERVAL_S = 10.0
 TROUBLE_S = 60.0
 BUSY_S = 1.0
-STEP = Step(hours=200, readings=1_000, together=4)
+STEP = Step(marked=5_000, hours=200, readings=500, together=4)
 """Readings wait for each step: for the interpreter while it is computed, and for the ledger while it is written."""
 
 
@@ -62,6 +62,10 @@ async def keep_rolling(
                     if not trouble:
                         log.warning("roll-ups cannot be kept: %s; histories are right without them, but slower", error)
                     trouble, wait = True, TROUBLE_S
+                except Exception:  # the last line of defence: an error of ours must not end the gateway
+                    log.exception("roll-ups cannot be kept; histories are right without them, but slower")
+                    trouble, wait = True, TROUBLE_S
+                if trouble:
                     await aside(reader.close)
                 await asyncio.sleep(wait)
         finally:
@@ -77,7 +81,7 @@ class _Reader:
 
     def unmarked(self) -> Found:
         """Look for readings whose hours are not marked yet."""
-        return look_for_unmarked(self._opened())
+        return look_for_unmarked(self._opened(), STEP)
 
     def unmade(self) -> Found:
         """Look for marked hours that are over."""

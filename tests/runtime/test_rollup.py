@@ -146,6 +146,29 @@ def test_a_ledger_that_cannot_be_opened_is_tried_again(
     centre.close()
 
 
+def test_an_error_of_ours_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rollup, "TROUBLE_S", 0.01)
+    centre = Centre(tmp_path)
+    centre.put(volts(60))
+    tries = []
+
+    def opened() -> Ledger:
+        tries.append(1)
+        if len(tries) < 3:
+            raise ZeroDivisionError
+        return Ledger.open(tmp_path)
+
+    async def live() -> None:
+        async with rolling(centre, opened=opened):
+            await until(lambda: rolled_up(tmp_path) == 1)
+
+    asyncio.run(live())
+    assert "ZeroDivisionError" in caplog.text
+    centre.close()
+
+
 def test_who_looks_for_work_never_holds_the_ledger(tmp_path: Path) -> None:
     """A thread that gives way to others while it holds the ledger keeps readings from it: 20 to 60 ms each second."""
     centre = Centre(tmp_path)
