@@ -103,7 +103,7 @@ def insert_rows(
     table: str,
     columns: Mapping[str, Sequence[object]],
     *,
-    clash: Literal["ABORT", "REPLACE", "IGNORE"] = "ABORT",
+    clash: Literal["ABORT", "REPLACE"] = "ABORT",
 ) -> None:
     """Insert rows given by column, in order; `clash` says what becomes of those whose key is there already.
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from gateway.ledger import state_changes
 from gateway.ledger.readings import insert_rows
 from gateway.pipeline.columns import Ints
 from gateway.pipeline.fingerprints import changed_from
@@ -17,20 +19,28 @@ from gateway.pipeline.plan import NEVER, Plan
 from gateway.pipeline.state import States, dump, fresh, load
 
 __all__ = [
-    "Standing", "add_to_counters", "channel_ids", "checkpoint_before", "context_ids", "counters", "forget_checkpoints",
-    "put_checkpoints", "put_states", "standing",
+    "NO_ROW", "Behind", "Standing", "add_to_counters", "channel_ids", "checkpoint_before", "context_ids", "counters",
+    "forget_checkpoints", "put_checkpoints", "put_moved", "put_states", "standing",
 ]  # fmt: skip
+
+FEW = 32
+"""The rows of so few channels are written at once."""
+OFTEN = 4
+"""From so many readings of each channel on as well: they have paid for their row."""
+TURNS = 8
+NO_ROW = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """All channels of a plan as the ledger knows them; `stale`: index -> from when (ns) they were judged by
-    another plan than this."""
+    another plan than this; `current`: those with a row of this plan."""
 
     ids: Ints
     seen: Seen
     states: States
     stale: dict[int, int]
+    current: npt.NDArray[np.bool_]
 
 
 def channel_ids(connection: sqlite3.Connection, pairs: Sequence[tuple[str, str]]) -> Ints:
@@ -49,9 +59,18 @@ def standing(connection: sqlite3.Connection, plan: Plan) -> Standing:
     seen, states = fresh_seen(len(ids)), fresh(len(ids))
     place = {int(i): n for n, i in enumerate(ids)}
     stale: dict[int, int] = {}
-    rows = [row for row in connection.execute("SELECT * FROM state") if row[0] in place]
+    changed, damaged = state_changes.latest(connection)
+    rows = [
+        _changed(row, changed.get(row[0]), damaged)
+        for row in connection.execute(
+            "SELECT channel, fingerprint, newest, seen_boot, seen_seq, state, up_to FROM state"
+        )
+        if row[0] in place
+    ]
+    current = np.zeros(len(ids), np.bool_)
     for (channel, fingerprint, newest, boot, seq, _), state in zip(rows, _loaded([r[-1] for r in rows]), strict=True):
         n = place[channel]
+        current[n] = fingerprint == plan.fingerprints[n]
         seen[n] = np.array((newest, boot, seq), SEEN)
         if state is None:
             stale[n] = NEVER
@@ -60,7 +79,15 @@ def standing(connection: sqlite3.Connection, plan: Plan) -> Standing:
         since = changed_from(fingerprint, plan.fingerprints[n])
         if since is not None:
             stale[n] = since
-    return Standing(ids=ids, seen=seen, states=states, stale=stale)
+    return Standing(ids=ids, seen=seen, states=states, stale=stale, current=current)
+
+
+def _changed(row: tuple[Any, ...], change: state_changes.Change | None, damaged: int) -> tuple[Any, ...]:
+    """Return a row without its `up_to`, as the changes after that leave it; unreadable where one may be lost."""
+    *kept, up_to = row
+    if change is not None and change.number > up_to:
+        kept, up_to = [*kept[:2], change.newest, change.boot, change.seq, change.state], change.number
+    return (*kept[:-1], b"" if up_to < damaged else kept[-1])
 
 
 def _loaded(blobs: Sequence[bytes]) -> list[Any]:
@@ -71,10 +98,23 @@ def _loaded(blobs: Sequence[bytes]) -> list[Any]:
         return [None] if len(blobs) == 1 else [state for blob in blobs for state in _loaded([blob])]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """Which rows of states are behind, by channel of the plan: `first` change that is not in it, 0 none, `NO_ROW` of
+    this plan there is none; `turn`: whose row is next to be written."""
+
+    first: Ints
+    turn: int = 0
+
+    def rest(self) -> Ints:
+        """Return the channels whose rows are behind."""
+        return np.flatnonzero(self.first > 0)
+
+
 def put_states(
     connection: sqlite3.Connection, plan: Plan, ids: Ints, channels: Ints, states: States, seen: Seen
 ) -> None:
-    """Write the states of `channels` (indexes in the plan; `states` row by row, `seen` and `ids` whole)."""
+    """Write the rows of `channels` (indexes in the plan; `states` row by row, `seen` and `ids` whole)."""
     columns = {
         "channel": ids[channels].tolist(),
         "fingerprint": [plan.fingerprints[i] for i in channels.tolist()],
@@ -82,8 +122,39 @@ def put_states(
         "seen_boot": seen["boot"][channels].tolist(),
         "seen_seq": seen["seq"][channels].tolist(),
         "state": dump(states),
+        "up_to": [state_changes.newest(connection)] * len(channels),
     }
     insert_rows(connection, "state", columns, clash="REPLACE")
+
+
+def put_moved(
+    connection: sqlite3.Connection, plan: Plan, ids: Ints, channels: Ints, states: States, seen: Seen, *,
+    others: States, readings: int, behind: Behind,
+) -> Behind:  # fmt: skip
+    """Write where `channels` have come to (as in `put_states`; `others`: all states as they were) by so many readings.
+
+    Few of them, or with many readings each, have their rows written. Many are one change, and some rows are brought up
+    to date, in turn: those of `TURNS` batches that move all channels are all rows.
+    """
+    first = behind.first.copy()
+    if len(channels) <= FEW or readings >= OFTEN * len(channels):
+        put_states(connection, plan, ids, channels, states, seen)
+        first[channels] = 0
+        return Behind(first=first, turn=behind.turn)
+    number = state_changes.add(connection, ids[channels], seen[channels], states)
+    new = channels[first[channels] == NO_ROW]
+    first[channels] = np.where(first[channels] > 0, first[channels], number)
+    turn = np.arange(behind.turn, behind.turn + max(1, len(channels) // TURNS)) % len(first)
+    due = np.union1d(turn[first[turn] > 0], new)
+    rows = others.take(due)
+    places = np.searchsorted(channels, due).clip(max=len(channels) - 1)
+    moved = np.flatnonzero(channels[places] == due)
+    rows.put(moved, states.take(places[moved]))  # whole rows: an assignment goes field by field
+    put_states(connection, plan, ids, due, rows, seen)
+    first[due] = 0
+    waiting = first[first > 0]
+    state_changes.forget(connection, int(waiting.min()) if len(waiting) else number)
+    return Behind(first=first, turn=int(turn[-1] + 1) % len(first))
 
 
 def put_checkpoints(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, bytes]]) -> None:

@@ -44,6 +44,7 @@ class Ledger:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA cache_size = -16384")
+            connection.execute("PRAGMA secure_delete = FAST")  # what is deleted is not written once more
             connection.execute("PRAGMA wal_autocheckpoint = 1000")
             connection.execute("PRAGMA journal_size_limit = 268435456")
             ledger = cls(path, connection)

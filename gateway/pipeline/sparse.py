@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from gateway.pipeline.layout import WORD
 
-__all__ = ["Words", "packed", "unpacked"]
+__all__ = ["BITS", "Words", "packed", "unpacked"]
 
 Bools = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint64]
 
 BITS = 8 * WORD
+"""So many words one word of a bitmap stands for."""
 
 
 def packed(head: bytes, width: int, words: Words, said: Bools) -> list[bytes]:

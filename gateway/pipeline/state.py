@@ -18,10 +18,11 @@ from gateway.drift.dependence import DEPENDENCE
 from gateway.drift.influence import INFLUENCE
 from gateway.drift.trend import TREND
 from gateway.pipeline.layout import WORD, Fields, aligned
-from gateway.pipeline.sparse import Words, packed, unpacked
+from gateway.pipeline.sparse import BITS, Words, packed, unpacked
 
 __all__ = [
-    "HELD", "STATE_VERSION", "CenterMode", "States", "chapter_fields", "dump", "fresh", "load", "state_dtype",
+    "HELD", "STATE_VERSION", "CenterMode", "States", "chapter_fields", "dump", "dump_together", "fresh", "load",
+    "load_together", "state_dtype",
 ]  # fmt: skip
 
 STATE_VERSION = 8
@@ -164,6 +165,29 @@ def load(blobs: Sequence[bytes]) -> States:
             words[rows, : widths[head]] = _unpacked(widths[head], some)
         else:
             raise ValueError(UNREADABLE)
+    return states
+
+
+def dump_together(states: States) -> bytes:
+    """Return states as bytes, all at once: which words differ from a fresh one in any of them, and these of each."""
+    words = _words(states)
+    said = (words != _fresh_words()).any(axis=0)
+    bits = np.zeros(-(-len(said) // BITS) * BITS, np.bool_)
+    bits[: len(said)] = said
+    return _form(optional=True).head + np.packbits(bits).tobytes() + words.compress(said, axis=1).tobytes()
+
+
+def load_together(blob: bytes, n: int) -> States:
+    """Return the `n` states that `dump_together` wrote. Raises ValueError if of another layout or damaged."""
+    states = fresh(n)
+    words = _words(states)
+    width = words.shape[1]
+    body = WORD + -(-width // BITS) * WORD
+    said = np.unpackbits(np.frombuffer(blob[WORD:body], np.uint8)).view(np.bool_)
+    each = int(np.count_nonzero(said))
+    if blob[:WORD] != _form(optional=True).head or said[width:].any() or len(blob) != body + WORD * n * each:
+        raise ValueError(UNREADABLE)
+    words[:, said[:width]] = np.frombuffer(blob[body:], np.uint64).reshape(n, each)
     return states
 
 

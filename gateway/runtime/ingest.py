@@ -18,8 +18,9 @@ import numpy.typing as npt
 from gateway.alarms.conditions import RULES, AlarmKind, Severity, Transition
 from gateway.alarms.life import Happening
 from gateway.ledger import alarms as alarm_rows
-from gateway.ledger import moments, quarantine, readings, retention, states
+from gateway.ledger import moments, quarantine, readings, retention, state_changes, states
 from gateway.ledger.moments import Unplaced
+from gateway.ledger.states import NO_ROW, Behind
 from gateway.ledger.store import Ledger
 from gateway.metrology.readings import Reading, Refusal
 from gateway.pipeline.columns import Columns, Ints, boot_code, runs
@@ -103,6 +104,7 @@ class _Moved:
     seen: npt.NDArray[Any]
     alarms: dict[Any, Any]
     since_checkpoint: Ints
+    behind: Behind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +132,14 @@ class Ingest:
     def _load(self, plan: Plan) -> None:
         self.plan = plan
         with self.ledger.transaction() as connection:
+            state_changes.fold(connection)
             standing = states.standing(connection, plan)
             self._writer = Writer(connection, plan, standing.ids)
             self.alarms = alarm_rows.open_alarms(connection)
             self.horizon = retention.horizons(connection, standing.ids)
             moments.place(connection)
         self._unplaced, self._turn, self._rested = Unplaced.of(), 0, False
+        self._behind = Behind(first=np.where(standing.current, 0, NO_ROW))
         self.ids, self.seen, self.states = standing.ids, standing.seen, standing.states
         self._since_checkpoint = np.full(len(plan), 2 * CHECKPOINT_READINGS, np.int64)
         self._standards = {boot_code(name): name for name in plan.devices}
@@ -232,12 +236,15 @@ class Ingest:
         self._unplaced, self._turn, self._rested = waiting, turn, False
         return done
 
-    def place(self) -> None:
-        """Place every reading among those of its channel."""
-        if len(self._unplaced):
+    def catch_up(self) -> None:
+        """Place every reading among those of its channel, and bring the rows of all states up to date."""
+        late = self._behind.rest()
+        if len(self._unplaced) or len(late):
             with self.ledger.transaction() as connection:
                 waiting = self._unplaced.place(connection)
+                state_changes.fold(connection)
             self._unplaced = waiting
+            self._behind = Behind(first=np.minimum(self._behind.first, 0))
 
     def _place(self, connection: sqlite3.Connection, waiting: Unplaced) -> tuple[Unplaced, int]:
         """Have readings placed, all of them or those of the slots whose turn it is; return the others, and how many
@@ -274,7 +281,7 @@ class Ingest:
         if moved is not None:
             self.states.put(moved.channels, moved.states)
             self.seen, self.alarms = moved.seen, moved.alarms
-            self._since_checkpoint = moved.since_checkpoint
+            self._since_checkpoint, self._behind = moved.since_checkpoint, moved.behind
 
     def tick(self, at: int) -> Done:
         """Let time pass: channels that have been silent for longer than their timeout raise their alarm."""
@@ -282,7 +289,7 @@ class Ingest:
             return self.rejudge(at).plus(self.tick(at))
         plan = self.plan
         if self._rested:  # nothing has come since the last tick
-            self.place()
+            self.catch_up()
         self._rested = True
         silent = silent_since(plan, self.states, at)
         if not len(silent):
@@ -369,7 +376,10 @@ class Ingest:
         at = int(new.time.max())
         happenings = self._with_common(touched, after, standing, happenings, at, amended=bool(amend.any()))
         alarm_rows.put(connection, happenings)
-        states.put_states(connection, plan, self.ids, touched, after, after_seen)
+        behind = states.put_moved(
+            connection, plan, self.ids, touched, after, after_seen, others=self.states, readings=len(new),
+            behind=self._behind,
+        )  # fmt: skip
         since_checkpoint = self._checkpoint(connection, touched, after, new)
         done = Done(
             stored=len(new),
@@ -379,7 +389,12 @@ class Ingest:
             channels=frozenset(touched.tolist()),
         )
         moved = _Moved(
-            channels=touched, states=after, seen=after_seen, alarms=standing, since_checkpoint=since_checkpoint
+            channels=touched,
+            states=after,
+            seen=after_seen,
+            alarms=standing,
+            since_checkpoint=since_checkpoint,
+            behind=behind,
         )
         return done, moved
 
@@ -394,8 +409,9 @@ class Ingest:
         amended: bool,
     ) -> list[Happening]:
         """Return what happened with common modes seen; `after`: the states of the channels touched."""
-        others = np.setdiff1d(np.flatnonzero(self.states["drift_level"] > 0), touched).tolist()
-        drifting = [(c, self.states[c]) for c in others]
+        elsewhere = self.states["drift_level"] > 0
+        elsewhere[touched] = False
+        drifting = [(c, self.states[c]) for c in np.flatnonzero(elsewhere).tolist()]
         drifting += [(int(touched[i]), after[i]) for i in np.flatnonzero(after["drift_level"] > 0).tolist()]
         if not drifting and not any(kind is AlarmKind.STANDARD for _, _, kind in standing):
             return happenings

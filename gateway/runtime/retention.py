@@ -151,7 +151,7 @@ class Keeper:
         ledger = ingest.ledger
         behind = retention.pending(ledger.connection)
         if behind is not None:
-            ingest.place()  # what is deleted waits for nothing
+            ingest.catch_up()  # what is deleted waits for nothing
             with ledger.transaction() as connection:
                 run = retention.open_run(connection, at, self.raw_before, self.rolled_before)
                 retention.delete_some(connection, behind, run, AROUND)

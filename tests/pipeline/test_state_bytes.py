@@ -22,7 +22,16 @@ from gateway.ledger import states as rows
 from gateway.pipeline import state
 from gateway.pipeline.judge import verdict_dtype
 from gateway.pipeline.layout import WORD
-from gateway.pipeline.state import STATE_VERSION, States, dump, fresh, load, state_dtype
+from gateway.pipeline.state import (
+    STATE_VERSION,
+    States,
+    dump,
+    dump_together,
+    fresh,
+    load,
+    load_together,
+    state_dtype,
+)
 from tests.pipeline.centre import certificate, check, feed, ingest_in, plan_of, scale
 
 WIDTH = state_dtype().itemsize // WORD
@@ -103,6 +112,27 @@ def test_what_is_damaged_is_refused_or_another_state(states: States, data: st.Da
     assert place >= WORD
     assert load(dump(found)).tobytes() == found.tobytes()
     assert found.tobytes() != states[:1].tobytes()
+
+
+@given(any_states())
+def test_states_come_back_together_bit_for_bit(states: States) -> None:
+    assert load_together(dump_together(states), len(states)).tobytes() == states.tobytes()
+
+
+@given(any_states(), st.data())
+def test_states_together_that_are_damaged_are_refused_or_others(states: States, data: st.DataObject) -> None:
+    states = np.append(states, fresh(1))
+    whole = dump_together(states)
+    place = data.draw(st.integers(0, len(whole) - 1))
+    flipped = bytearray(whole)
+    flipped[place] ^= data.draw(st.integers(1, 255))
+    for damaged, n in ((bytes(flipped), len(states)), (whole[:place], len(states)), (whole, len(states) + 1)):
+        try:
+            found = load_together(damaged, n)
+        except ValueError:
+            continue
+        assert damaged == bytes(flipped) or len(whole) == len(dump_together(fresh(1)))
+        assert found.tobytes() != states.tobytes() or n != len(states)
 
 
 def damages() -> dict[str, bytes]:

@@ -19,6 +19,7 @@ from collectors.mqtt_settings import MqttSettings
 from collectors.profiles import read_profiles
 from collectors.topics import Router
 from gateway.api.health import readiness
+from gateway.ledger import state_changes, states
 from gateway.ledger.store import Ledger
 from gateway.runtime import service as services
 from gateway.runtime import watching
@@ -402,3 +403,30 @@ def test_what_works_beside_has_the_ledgers_thread_write(tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(live(), PATIENCE_S))
     assert {w.split("_")[0] for w in wrote} == {"ledger"}
     assert place.stored() == list(range(50))
+
+
+def test_a_service_that_ends_leaves_every_row_of_a_state_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "FEW", 0)
+    monkeypatch.setattr(services, "TICK_S", 60.0)
+    plan, place = plan_of([scale(name) for name in "abc"]), Place(tmp_path)
+    place.service.replan = lambda _ledger: plan
+
+    def behind() -> int:
+        with Ledger.open(tmp_path) as ledger:
+            found, _ = state_changes.latest(ledger.connection)
+            rows = dict(ledger.connection.execute("SELECT channel, up_to FROM state").fetchall())
+        return sum(change.number > rows[channel] for channel, change in found.items())
+
+    async def live() -> None:
+        async with running(place):
+            for number in range(4):
+                for name in "cba":
+                    await place.source.put(message(number, device=name))
+                    await until(lambda: place.source.unacknowledged == 0)
+            assert behind() > 0
+            place.stop.set()
+
+    asyncio.run(asyncio.wait_for(live(), PATIENCE_S))
+    assert behind() == 0
