@@ -106,9 +106,9 @@ class Behind:
     first: Ints
     turn: int = 0
 
-    def rest(self) -> Ints:
-        """Return the channels whose rows are behind."""
-        return np.flatnonzero(self.first > 0)
+    def __bool__(self) -> bool:
+        """Return whether any row is."""
+        return bool((self.first > 0).any())
 
 
 def put_states(

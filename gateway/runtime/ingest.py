@@ -238,8 +238,7 @@ class Ingest:
 
     def catch_up(self) -> None:
         """Place every reading among those of its channel, and bring the rows of all states up to date."""
-        late = self._behind.rest()
-        if len(self._unplaced) or len(late):
+        if self._unplaced or self._behind:
             with self.ledger.transaction() as connection:
                 waiting = self._unplaced.place(connection)
                 state_changes.fold(connection)

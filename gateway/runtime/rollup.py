@@ -10,23 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from gateway.errors import MetergateError
-from gateway.history.rolling import Advance, Found, Step, look_for_unmade, look_for_unmarked
+from gateway.history.rolling import Found, Step, look_for_unmade, look_for_unmarked
 from gateway.ledger.store import Ledger
 from gateway.runtime.priority import give_way
+from gateway.runtime.service import Write
 
-__all__ = ["Write", "keep_rolling"]
+__all__ = ["keep_rolling"]
 
 log = logging.getLogger("metergate")
 
 T = TypeVar("T")
-
-Write = Callable[[Found], Awaitable[Advance]]
-"""Has what was found written by the thread that writes the ledger."""
 
 INTERVAL_S = 10.0
 TROUBLE_S = 60.0
