@@ -15,7 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from bench.load import Load, connect, publish_packet, registry_yaml
 from bench.place import Gateway, broker
@@ -26,29 +30,37 @@ __all__ = ["measure"]
 CHANNELS = 1000
 VALUES = 9973
 LAST_ID = 60_000
+SETTLING_S = 1.5
+"""So long nothing is measured."""
 
 
 def publish(port: int, rate: float, seconds: float) -> None:
     """Publish readings of the bench's devices at a steady rate; `ts` is the moment of publishing.
 
-    All that can be is made beforehand: what the publisher takes of two cores, the gateway lacks.
+    All that can be is made beforehand: what the publisher takes of two cores, the gateway lacks. What is due is sent
+    at once, and says the same moment.
     """
     rng = random.Random(1)
     said = [
         b',"value":%.4f,"unit":"kg","reference":5,"reference_u":0.0002}' % (5 + rng.gauss(0, 0.0016))
         for _ in range(VALUES)
     ]
-    heads = [_head(f"metergate/reading/bench/scale-{d:05d}/mass", _body(0, said[0])) for d in range(CHANNELS)]
+    body = _moment(0) + said[0]
+    heads = [
+        publish_packet(0, f"metergate/reading/bench/scale-{d:05d}/mass", body)[: -len(body) - 2]
+        for d in range(CHANNELS)
+    ]
+    numbers = [n.to_bytes(2, "big") for n in range(1, LAST_ID + 1)]
     with socket.create_connection(("127.0.0.1", port)) as sock:
         connect(sock, "metergate-latency")
         sock.setblocking(False)
         begun, sent = time.monotonic(), 0
         while (elapsed := time.monotonic() - begun) < seconds:
-            packets, due = [], int(elapsed * rate)
+            due = min(int(elapsed * rate), sent + CHANNELS)  # a channel has one reading at a moment
+            moment = _moment(time.time_ns() / 1e6)  # noqa: TID251  a measurement of real time
+            packets: list[bytes] = []
             for n in range(sent, due):
-                ts = time.time_ns() / 1e6  # noqa: TID251  a measurement of real time
-                number = (n % LAST_ID + 1).to_bytes(2, "big")
-                packets += [heads[n % CHANNELS], number, _body(ts, said[n % VALUES])]
+                packets += (heads[n % CHANNELS], numbers[n % LAST_ID], moment, said[n % VALUES])
             sent = due
             sock.setblocking(True)
             sock.sendall(b"".join(packets))
@@ -60,14 +72,9 @@ def publish(port: int, rate: float, seconds: float) -> None:
         time.sleep(1.0)
 
 
-def _body(ts: float, rest: bytes) -> bytes:
-    """Return a payload of always the same length."""
-    return b'{"ts":%017.3f%b' % (ts, rest)
-
-
-def _head(topic: str, body: bytes) -> bytes:
-    """Return what a PUBLISH with such a body begins with, up to the packet's number."""
-    return publish_packet(0, topic, body)[: -len(body) - 2]
+def _moment(ms: float) -> bytes:
+    """Return what a payload begins with, of always the same length."""
+    return b'{"ts":%017.3f' % ms
 
 
 def measure(port: int, folder: Path, *, rate: float, seconds: float) -> tuple[float, float]:
@@ -78,22 +85,33 @@ def measure(port: int, folder: Path, *, rate: float, seconds: float) -> tuple[fl
     last = int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM reading").fetchone()[0])
     command = [sys.executable, "-m", "bench.latency", "--publish", str(port), str(rate), str(seconds)]
     publisher = subprocess.Popen(command)
-    begun, found = time.monotonic(), []
+    begun, seen = time.monotonic(), []
     version = -1
     while time.monotonic() - begun < seconds + 1.0:
         before, version = version, int(connection.execute("PRAGMA data_version").fetchone()[0])
         if version != before:
-            rows = connection.execute("SELECT id, time FROM reading WHERE id > ?", (last,)).fetchall()
-            now = time.time_ns()  # noqa: TID251  a measurement of real time
-            last = rows[-1][0] if rows else last
-            if time.monotonic() - begun > 1.5:
-                found += [(now - t) / 1e6 for _, t in rows]
+            newest = int(connection.execute("SELECT COALESCE(MAX(id), 0) FROM reading").fetchone()[0])
+            seen.append((newest, time.time_ns()))  # noqa: TID251  a measurement of real time
+            if time.monotonic() - begun < SETTLING_S:
+                last = newest
         time.sleep(0.002)
     publisher.wait(30)
+    waited = _waited(connection, last, seen)
     connection.close()
     gateway.stop()
-    found.sort()
-    return found[len(found) // 2], found[int(len(found) * 0.99)]
+    return float(np.percentile(waited, 50)), float(np.percentile(waited, 99))
+
+
+def _waited(connection: sqlite3.Connection, after: int, seen: Sequence[tuple[int, int]]) -> npt.NDArray[np.float64]:
+    """Return how long (ms) each reading after this one was on its way. `seen`: up to which they were durable, and when.
+
+    They are asked for when all is over: who looks at each while they come takes of the two cores, too.
+    """
+    rows = connection.execute("SELECT id, time FROM reading WHERE id > ? ORDER BY id", (after,)).fetchall()
+    numbers, published = np.array(rows, np.int64).T
+    newest, moments = np.array(seen, np.int64).T
+    waited: npt.NDArray[np.float64] = (moments[newest.searchsorted(numbers)] - published) / 1e6
+    return waited
 
 
 def main() -> None:

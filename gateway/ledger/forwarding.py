@@ -164,13 +164,13 @@ def amended_after(connection: sqlite3.Connection, after: int, limit: int) -> tup
 
 
 _CROWDED = """
-    SELECT r.id, r.channel, r.time FROM reading r WHERE {which} AND (
-        EXISTS (SELECT 1 FROM moment o WHERE o.channel = r.channel AND o.time = r.time AND o.reading < r.id)
-        OR r.id > (SELECT MIN(up_to) FROM placed) AND r.id IN
-            (SELECT id FROM (SELECT id, MIN(id) OVER (PARTITION BY channel, time) AS first FROM unplaced)
-             WHERE id > first)
-        OR EXISTS (SELECT 1 FROM forward_shift s WHERE s.channel = r.channel AND s.slot = r.time AND s.reading <> r.id)
-    ) ORDER BY r.id"""
+    WITH mine AS MATERIALIZED (SELECT r.id, r.channel, r.time FROM reading r WHERE {which})
+    SELECT m.id, m.channel, m.time FROM mine m
+    WHERE EXISTS (SELECT 1 FROM moment o WHERE o.channel = m.channel AND o.time = m.time AND o.reading < m.id)
+        OR m.id IN (SELECT n.id FROM unplaced o CROSS JOIN mine n
+                    ON n.channel = o.channel AND n.time = o.time AND n.id > o.id)
+        OR EXISTS (SELECT 1 FROM forward_shift s WHERE s.channel = m.channel AND s.slot = m.time AND s.reading <> m.id)
+    ORDER BY m.id"""
 _TAKEN = """
     SELECT time FROM moments WHERE channel = ?1 AND time BETWEEN ?2 AND ?3
     UNION SELECT slot FROM forward_shift WHERE channel = ?1 AND slot BETWEEN ?2 AND ?3"""

@@ -10,26 +10,27 @@ from typing import Self
 
 import numpy as np
 
+from gateway.ledger.readings import insert_rows
 from gateway.pipeline.columns import Ints
 
 __all__ = ["SLOTS", "Unplaced", "first_unplaced", "misplaced", "place", "wrong"]
 
 SLOTS = 64
 """Channels are placed in so many turns: those of one slot together. The schema counts on it; a power of two."""
-_GIVEN = "FROM json_each(?) given CROSS JOIN reading r ON r.id = given.value"
-_MOMENTS = f"INSERT OR IGNORE INTO moment SELECT r.channel, r.time, r.id {_GIVEN} ORDER BY 1, 2, 3"
 _NUMBERS = (
-    f"INSERT OR IGNORE INTO number SELECT r.channel, r.seq, r.boot, r.id {_GIVEN}"
+    "INSERT OR IGNORE INTO number SELECT r.channel, r.seq, r.boot, r.id"
+    " FROM json_each(?) given CROSS JOIN reading r ON r.id = given.value"
     " WHERE r.boot IS NOT NULL AND r.seq IS NOT NULL ORDER BY 1, 2, 3, 4"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unplaced:
-    """Readings that are written and not placed yet: ids of their channels and their own; `numbered`: some may have a
-    number."""
+    """Readings that are written and not placed yet: ids of their channels, times (ns), own ids; `numbered`: some may
+    have a number."""
 
     channel: Ints
+    time: Ints
     reading: Ints
     numbered: bool = False
 
@@ -39,6 +40,7 @@ class Unplaced:
         none = np.zeros(0, np.int64)
         return cls(
             channel=np.concatenate([none, *(part.channel for part in parts)]),
+            time=np.concatenate([none, *(part.time for part in parts)]),
             reading=np.concatenate([none, *(part.reading for part in parts)]),
             numbered=any(part.numbered for part in parts),
         )
@@ -53,15 +55,20 @@ class Unplaced:
         due = turn[self.channel & (SLOTS - 1)]
         if not due.any():
             return self
-        ids = (json.dumps(self.reading[due].tolist()),)
-        connection.execute(_MOMENTS, ids)
+        channel, time, reading = self.channel[due], self.time[due], self.reading[due]
+        order = np.lexsort((reading, time, channel))
+        rows = {"channel": channel[order], "time": time[order], "reading": reading[order]}
+        insert_rows(connection, "moment", {name: column.tolist() for name, column in rows.items()}, clash="IGNORE")
         if self.numbered:
-            connection.execute(_NUMBERS, ids)
+            connection.execute(_NUMBERS, (json.dumps(reading.tolist()),))
         connection.execute(
             f"UPDATE placed SET up_to = MAX(up_to, ?) WHERE slot IN ({', '.join(map(str, slots))})",  # noqa: S608  numbers
             (int(self.reading.max()),),
         )
-        return Unplaced(channel=self.channel[~due], reading=self.reading[~due], numbered=self.numbered)
+        rest = ~due
+        return Unplaced(
+            channel=self.channel[rest], time=self.time[rest], reading=self.reading[rest], numbered=self.numbered
+        )
 
 
 def place(connection: sqlite3.Connection) -> None:

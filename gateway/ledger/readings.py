@@ -103,7 +103,7 @@ def insert_rows(
     table: str,
     columns: Mapping[str, Sequence[object]],
     *,
-    clash: Literal["ABORT", "REPLACE"] = "ABORT",
+    clash: Literal["ABORT", "REPLACE", "IGNORE"] = "ABORT",
 ) -> None:
     """Insert rows given by column, in order; `clash` says what becomes of those whose key is there already.
 
@@ -136,7 +136,8 @@ def _says_something(column: npt.NDArray[Any]) -> bool:
     if column.dtype == np.float64:
         return not np.isnan(column).all()
     if column.dtype == object:
-        return bool((column != None).any())  # noqa: E711  element by element
+        texts: list[object] = column.tolist()
+        return texts.count(None) < len(texts)
     return bool(column.any() if column.dtype == np.bool_ else (column >= 0).any())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ FEW = 32
 OFTEN = 4
 """From so many readings of each channel on as well: they have paid for their row."""
 TURNS = 8
+TOGETHER = 64
+"""So many rows that are due are brought up to date together."""
 NO_ROW = -1
 
 
@@ -101,10 +103,11 @@ def _loaded(blobs: Sequence[bytes]) -> list[Any]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behind:
     """Which rows of states are behind, by channel of the plan: `first` change that is not in it, 0 none, `NO_ROW` of
-    this plan there is none; `turn`: whose row is next to be written."""
+    this plan there is none; `turn`: whose row is next to be written; `owed`: how many rows are due and not written."""
 
     first: Ints
     turn: int = 0
+    owed: int = 0
 
     def __bool__(self) -> bool:
         """Return whether any row is."""
@@ -140,12 +143,17 @@ def put_moved(
     if len(channels) <= FEW or readings >= OFTEN * len(channels):
         put_states(connection, plan, ids, channels, states, seen)
         first[channels] = 0
-        return Behind(first=first, turn=behind.turn)
+        return replace(behind, first=first)
     number = state_changes.add(connection, ids[channels], seen[channels], states)
     new = channels[first[channels] == NO_ROW]
     first[channels] = np.where(first[channels] > 0, first[channels], number)
-    turn = np.arange(behind.turn, behind.turn + max(1, len(channels) // TURNS)) % len(first)
+    owed = behind.owed + max(1, len(channels) // TURNS)
+    paid = owed if owed >= TOGETHER else 0
+    turn = np.arange(behind.turn, behind.turn + paid) % len(first)
+    left = Behind(first=first, turn=(behind.turn + paid) % len(first), owed=owed - paid)
     due = np.union1d(turn[first[turn] > 0], new)
+    if not len(due):
+        return left
     rows = others.take(due)
     places = np.searchsorted(channels, due).clip(max=len(channels) - 1)
     moved = np.flatnonzero(channels[places] == due)
@@ -154,7 +162,7 @@ def put_moved(
     first[due] = 0
     waiting = first[first > 0]
     state_changes.forget(connection, int(waiting.min()) if len(waiting) else number)
-    return Behind(first=first, turn=int(turn[-1] + 1) % len(first))
+    return left
 
 
 def put_checkpoints(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, bytes]]) -> None:

@@ -38,7 +38,7 @@ from gateway.runtime.writing import Writer
 
 __all__ = ["Batch", "Done", "Ingest"]
 
-TURN_READINGS = 128
+TURN_READINGS = 512
 """For so many new readings the channels of one more slot have theirs placed (`gateway.ledger.moments`)."""
 FEW = 32
 """So few readings are placed at once."""
@@ -346,7 +346,7 @@ class Ingest:
         judgement: Judgement | None = None
         if plain.any():
             part = new if plain.all() else new.take(plain)
-            channels, _, _ = runs(part.channel)
+            channels = touched if part is new and not shifted else runs(part.channel)[0]
             judgement = judge(plan, self.states.take(channels), part)
             self._writer.write(connection, part, judgement, received[plain], settled.late[plain].astype(np.int64))
             happenings += happen(plan, judgement.changes, part, judgement, standing)

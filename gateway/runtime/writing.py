@@ -98,7 +98,8 @@ class Writer:
         quality[judgement.out_of_range] = Quality.OUT_OF_RANGE
         channel = self._ids[columns.channel]
         ids = readings.add_readings(connection, columns, channel, received_at, late, quality, context, packed)
-        self._written.append(Unplaced(channel=channel, reading=ids, numbered=bool((columns.seq >= 0).any())))
+        numbered = bool((columns.seq >= 0).any())
+        self._written.append(Unplaced(channel=channel, time=columns.time, reading=ids, numbered=numbered))
 
     def write_part(
         self,

@@ -35,9 +35,9 @@ def insert(connection: sqlite3.Connection, rows: list[tuple[int, int, str | None
 
 
 def unplaced_of(connection: sqlite3.Connection, n: int) -> moments.Unplaced:
-    rows = connection.execute("SELECT channel, id FROM reading ORDER BY id DESC LIMIT ?", (n,)).fetchall()
-    channel, reading = np.array([*rows, (0, 0)], np.int64)[:-1].T
-    return moments.Unplaced(channel=channel, reading=reading, numbered=True)
+    rows = connection.execute("SELECT channel, time, id FROM reading ORDER BY id DESC LIMIT ?", (n,)).fetchall()
+    channel, time, reading = np.array([*rows, (0, 0, 0)], np.int64)[:-1].T
+    return moments.Unplaced(channel=channel, time=time, reading=reading, numbered=True)
 
 
 def unplaced(connection: sqlite3.Connection) -> int:

@@ -27,11 +27,12 @@ RECERTIFIED = plan_of([scale(n) for n in NAMES], [certificate("a"), certificate(
 
 
 @contextmanager
-def few(n: int, turns: int = 3) -> Iterator[None]:
+def few(n: int, turns: int = 3, together: int = 1) -> Iterator[None]:
     """Let the rows of more than `n` channels wait for their turn."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(states, "FEW", n)
         patched.setattr(states, "TURNS", turns)
+        patched.setattr(states, "TOGETHER", together)
         yield
 
 
@@ -66,10 +67,12 @@ STEP = st.tuples(
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(STEP, min_size=1, max_size=14), st.integers(1, 4), st.integers(1, 5))
-def test_a_ledger_opened_anew_stands_where_ingest_stood(steps: list[tuple[str, str]], n: int, turns: int) -> None:
+@given(st.lists(STEP, min_size=1, max_size=14), st.integers(1, 4), st.integers(1, 5), st.integers(1, 9))
+def test_a_ledger_opened_anew_stands_where_ingest_stood(
+    steps: list[tuple[str, str]], n: int, turns: int, together: int
+) -> None:
     plan = PLAN
-    with TemporaryDirectory() as name, few(n, turns):
+    with TemporaryDirectory() as name, few(n, turns, together):
         ingest = Ingest(Ledger.open(Path(name)), plan, LATENESS)
         for number, (step, names) in enumerate(steps, start=1):
             if step == "tick":
@@ -102,6 +105,20 @@ def test_rows_get_their_turn_and_entries_go(tmp_path: Path) -> None:
         assert max(n for n, _ in found[5:]) <= 5
         assert min(b for _, b in found[5:]) > 0
         assert entries(ledger.connection)[-1] == 39
+
+
+def test_rows_that_are_due_are_written_some_together(tmp_path: Path) -> None:
+    with few(2, turns=7, together=3), Ledger.open(tmp_path) as ledger:  # one row is due with each batch
+        ingest = Ingest(ledger, PLAN, LATENESS)
+        take(ingest, day(1, NAMES))
+        found = []
+        for number in range(2, 11):
+            take(ingest, day(number, NAMES))
+            (up_to_date,) = ledger.connection.execute(
+                "SELECT COUNT(*) FROM state WHERE up_to = ?", (number,)
+            ).fetchone()
+            found.append(up_to_date)
+        assert found == [0, 3, 0] * 3
 
 
 def test_a_quiet_ledger_has_its_rows_up_to_date_and_numbers_go_on(tmp_path: Path) -> None:
