@@ -11,12 +11,13 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import TracebackType
 from typing import Self
 
 from collectors import Message
+from collectors import mqtt_troubles as troubles
 from collectors.mqtt_link import Link
 from collectors.mqtt_settings import (
     BrokerAddress,
@@ -37,6 +38,8 @@ log = logging.getLogger("metergate.mqtt")
 
 _AT_ONCE_S = 0.0
 _CLOSED_EARLY_BEFORE_DOWNGRADE = 2
+_FLAPS = 3
+"""So often the place at the broker is taken back from another client of our name; then it is left to that one."""
 
 
 class Phase(Enum):
@@ -60,10 +63,13 @@ class MqttState:
 
 
 class EventKind(Enum):
-    """What happened to the connection. SESSION_LOST: the broker has forgotten what it kept for us."""
+    """What happened to the connection. SESSION_LOST: the broker has forgotten what it kept for us; PASSIVE: another
+    client of our name has taken our place again and again, and for a while it is left to that one.
+    """
 
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
+    PASSIVE = "passive"
     SESSION_NEW = "session_new"
     SESSION_LOST = "session_lost"
 
@@ -78,7 +84,10 @@ class MqttEvent:
 
 
 class MqttSource:
-    """Messages of `filters`, QoS 1. `previous`: filters of an earlier run that the broker's session may still hold."""
+    """Messages of `filters`, QoS 1. `previous`: filters of an earlier run that the broker's session may still hold.
+
+    `beside`: since when (s, of the loop's clock) another connection of ours to the broker has stood, None if none does.
+    """
 
     def __init__(
         self,
@@ -88,12 +97,14 @@ class MqttSource:
         *,
         previous: Sequence[str] = (),
         on_event: Callable[[MqttEvent], None] = lambda _event: None,
+        beside: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._filters = tuple(dict.fromkeys(filters))
         self._previous = tuple(previous)
         self._clock = clock
         self._on_event = on_event
+        self._beside = beside
         self._buffer: deque[Message] = deque()
         self._bytes = 0
         self._link: Link | None = None
@@ -102,6 +113,7 @@ class MqttSource:
         self._is_proven = False
         self._was_connected = False
         self._closed_early = 0
+        self._taken_over_at: deque[float] = deque(maxlen=_FLAPS)
         self._state = MqttState(phase=Phase.CONNECTING)
         self._refusal: SubscriptionRefused | None = None
         self._changed: set[asyncio.Future[None]] = set()
@@ -218,9 +230,18 @@ class MqttSource:
         )  # fmt: skip
         self._link.open()
 
-    def _open_after(self, delay_s: float) -> None:
-        self._link = None
-        self._retry = self._loop.call_later(delay_s, self._open)
+    def _again(self, trouble: Trouble, ended_at: float) -> None:
+        """Connect anew, unless it was our connection alone that was cut, and not for the first time."""
+        since = self._beside()
+        if trouble.fault is Fault.CUT and since is not None and since < ended_at:
+            taken = troubles.alone_cut(self._settings)
+            wait_s = self._yielded_s(taken)
+            if wait_s is not None:
+                self._state = replace(self._state, trouble=taken)
+                self._retry = self._loop.call_later(wait_s, self._open)
+                self._wake()
+                return
+        self._open()
 
     def _pause_s(self, attempts: int) -> float:
         s = self._settings
@@ -280,17 +301,35 @@ class MqttSource:
                 log.warning("%s", trouble)
             attempts = before.attempts + 1
             self._state = MqttState(phase=Phase.RECONNECTING, trouble=trouble, attempts=attempts)
-            self._open_after(self._next_step_s(trouble.fault, attempts))
+            self._link = None
+            wait_s = self._next_step_s(trouble, attempts)
+            self._retry = self._loop.call_later(wait_s, self._again, trouble, self._loop.time())
         self._wake()
 
-    def _next_step_s(self, fault: Fault, attempts: int) -> float:
+    def _next_step_s(self, trouble: Trouble, attempts: int) -> float:
         """Choose what is tried next; return after how many seconds."""
+        fault = trouble.fault
+        if fault is Fault.TAKEN_OVER:
+            return self._yielded_s(trouble) or self._settings.retry_max_s
         if self._should_change_protocol(fault):
             self._version = 9 - self._version
             self._closed_early = 0
             log.info("MQTT %s is tried", "5" if self._version == 5 else "3.1.1")
             return _AT_ONCE_S
-        return self._settings.retry_max_s if fault in {Fault.TAKEN_OVER, Fault.LOGIN} else self._pause_s(attempts)
+        return self._settings.retry_max_s if fault is Fault.LOGIN else self._pause_s(attempts)
+
+    def _yielded_s(self, trouble: Trouble) -> float | None:
+        """Return for how many seconds our place is left to another client of our name, None: it is taken back yet.
+
+        Two that take it from each other without end share out one session: each has some of the readings.
+        """
+        s, now = self._settings, self._loop.time()
+        self._taken_over_at.append(now)
+        if len(self._taken_over_at) < _FLAPS or now - self._taken_over_at[0] > s.flaps_s:
+            return None
+        log.error("%s; this gateway leaves its place to it for %.0f s", trouble, s.yield_s)
+        self._tell(EventKind.PASSIVE, trouble)
+        return s.yield_s
 
     def _should_change_protocol(self, fault: Fault) -> bool:
         if self._settings.protocol is not Protocol.AUTO or self._is_proven:

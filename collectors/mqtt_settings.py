@@ -26,7 +26,10 @@ class Protocol(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttSettings:
-    """One broker and how this client presents itself. Sizes bound the memory; `status_topic`: online, or the will."""
+    """One broker and how this client presents itself. Sizes bound the memory; `status_topic`: online, or the will.
+
+    Another client of the same name that takes our place three times in `flaps_s` keeps it for `yield_s`.
+    """
 
     host: str = "localhost"
     port: int = 1883
@@ -45,6 +48,8 @@ class MqttSettings:
     buffer_bytes: int = 64 * 1024 * 1024
     retry_min_s: float = 0.2
     retry_max_s: float = 5.0
+    flaps_s: float = 900.0
+    yield_s: float = 600.0
     status_topic: str | None = None
 
     @property

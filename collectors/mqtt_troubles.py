@@ -13,7 +13,8 @@ from collectors import mqtt_packets as packets
 from collectors.mqtt_settings import MqttSettings
 
 __all__ = [
-    "Fault", "Trouble", "goodbye", "lost", "malformed", "no_answer", "refusal", "silent", "subscription", "unreachable",
+    "Fault", "Trouble", "alone_cut", "goodbye", "lost", "malformed", "no_answer", "refusal", "silent", "subscription",
+    "unreachable",
 ]  # fmt: skip
 
 
@@ -28,6 +29,7 @@ class Fault(Enum):
     LOGIN = "login"
     REFUSED = "refused"
     TAKEN_OVER = "taken_over"
+    CUT = "cut"
     LOST = "lost"
     SUBSCRIPTION = "subscription"
 
@@ -65,11 +67,20 @@ def silent(s: MqttSettings) -> Trouble:
 def lost(s: MqttSettings, *, was_accepted: bool) -> Trouble:
     """The connection ended without a word."""
     if was_accepted:
-        return Trouble(fault=Fault.LOST, cause=f"the connection to {s.place} is lost", remedy="it is tried again")
+        return Trouble(fault=Fault.CUT, cause=f"the connection to {s.place} is lost", remedy="it is tried again")
     return Trouble(
         fault=Fault.CLOSED_EARLY,
         cause=f"{s.place} closes the connection instead of answering",
         remedy="see whether broker.url names an MQTT port and whether it wants TLS (mqtts://)",
+    )
+
+
+def alone_cut(s: MqttSettings) -> Trouble:
+    """Of several connections to the broker only this one ended: brokers that do not say so take it for another."""
+    return Trouble(
+        fault=Fault.TAKEN_OVER,
+        cause=f'{s.place} again and again ends the connection of "{s.client_id}" and no other',
+        remedy="another client seems to have this name: give every gateway its own broker.client_id",
     )
 
 

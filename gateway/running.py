@@ -10,6 +10,7 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 
 from collectors.mqtt import EventKind, MqttEvent, MqttSource
 from collectors.mqtt_settings import MqttSettings, Protocol, tls_context
@@ -23,6 +24,7 @@ from gateway.runtime.retention import Housekeeping, Keeper, policy_of
 from gateway.runtime.rollup import keep_rolling
 from gateway.runtime.service import Service
 from gateway.runtime.watching import watching
+from gateway.runtime.yielding import YieldingAlarm
 from gateway.settings import Settings
 
 __all__ = ["run_gateway"]
@@ -52,7 +54,11 @@ async def run_gateway(config: Path | None) -> None:
 
         async with Publisher(_publisher_settings(mqtt)) as publisher, forwarding(settings, now_ns):
             announcer = Announcer(settings.site, publisher.publish)
-            source = MqttSource(mqtt, router.filters, now_ns, on_event=partial(_on_event, announcer))
+            yielding = YieldingAlarm(settings.site, mqtt.client_id, open_ledger, now_ns)
+            source = MqttSource(
+                mqtt, router.filters, now_ns, on_event=partial(_on_event, announcer, yielding),
+                beside=lambda: publisher.connected_since,
+            )  # fmt: skip
             service = Service(
                 ledger=open_ledger,
                 source=source,
@@ -63,7 +69,7 @@ async def run_gateway(config: Path | None) -> None:
                 clock=now_ns,
                 lateness_ns=settings.lateness,
                 housekeeping=None if policy is None else Housekeeping(keeper=Keeper(policy=policy)),
-                beside=[partial(keep_rolling, open_ledger=open_ledger, clock=now_ns)],
+                beside=[partial(keep_rolling, open_ledger=open_ledger, clock=now_ns), yielding],
             )
             log.info(
                 "site %s, ledger %s, broker %s", settings.site, settings.data_dir / "ledger.sqlite", settings.broker.url
@@ -136,7 +142,7 @@ def _publisher_settings(mqtt: MqttSettings) -> PublisherSettings:
     return PublisherSettings(
         host=mqtt.host,
         port=mqtt.port,
-        client_id=f"{mqtt.client_id}-publisher",
+        client_id=f"{mqtt.client_id}-publisher-{token_hex(3)}",  # nobody can take its place: it keeps no session
         username=mqtt.username,
         password=mqtt.password,
         tls=lambda: tls_context(mqtt),
@@ -144,8 +150,9 @@ def _publisher_settings(mqtt: MqttSettings) -> PublisherSettings:
     )
 
 
-def _on_event(announcer: Announcer, event: MqttEvent) -> None:
+def _on_event(announcer: Announcer, yielding: YieldingAlarm, event: MqttEvent) -> None:
     """Say what the source does not say itself; a broker that knows no session of ours may know no state either."""
+    yielding.note(event)
     if event.kind is EventKind.SESSION_LOST:
         log.warning(
             "the broker has forgotten our session: messages it held while we were away are lost; see the gap alarms"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import aiomqtt
 
@@ -27,9 +27,17 @@ def settings(port: int, **changes: object) -> MqttSettings:
     return MqttSettings(**chosen)  # type: ignore[arg-type]
 
 
-def source(port: int, *filters: str, events: list[MqttEvent] | None = None, **changes: object) -> MqttSource:
+def source(
+    port: int,
+    *filters: str,
+    events: list[MqttEvent] | None = None,
+    beside: Callable[[], float | None] = lambda: None,
+    **changes: object,
+) -> MqttSource:
     seen = [] if events is None else events
-    return MqttSource(settings(port, **changes), filters or ("metergate/reading/#",), clock, on_event=seen.append)
+    return MqttSource(
+        settings(port, **changes), filters or ("metergate/reading/#",), clock, on_event=seen.append, beside=beside
+    )
 
 
 async def publish(

@@ -42,6 +42,8 @@ TURN_READINGS = 512
 """For so many new readings the channels of one more slot have theirs placed (`gateway.ledger.moments`)."""
 FEW = 32
 """So few readings are placed at once."""
+LOOKED_THROUGH = 4
+"""For so few doubtful readings those that are not placed are looked through; for more all are placed first."""
 CHECKPOINT_READINGS = 256
 """At most this many readings of a channel lie between two checkpoints, so that late data re-runs little."""
 
@@ -213,13 +215,11 @@ class Ingest:
         intake = receive(plan, self.seen, batch.readings, None if batch.recorded else batch.at, self.horizon)
         with self.ledger.transaction() as connection:
             waiting = self._unplaced
+            if np.count_nonzero(intake.doubtful) > LOOKED_THROUGH:
+                waiting = waiting.place(connection)
             if intake.doubtful.any():
-                waiting = waiting.place(connection)
                 intake = without_repeats(intake, readings.met(connection, intake.stretches(), self.ids))
-            questions = intake.questions()
-            if questions:
-                waiting = waiting.place(connection)
-            stored = readings.find(connection, questions, self.ids)
+            stored = readings.find(connection, intake.questions(), self.ids)
             settled = settle(intake, self.seen, stored, self.lateness_ns)
             refused = [*batch.refused, *settled.refused]
             done, moved = self._store(connection, batch, settled)

@@ -8,11 +8,11 @@ import logging
 import random
 import ssl
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -70,6 +70,7 @@ class Publisher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._connected = asyncio.Event()
+        self._connected_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: aiomqtt.Client | None = None
@@ -89,6 +90,11 @@ class Publisher:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    @property
+    def connected_since(self) -> float | None:
+        """Since when (s, of the loop's clock) the connection has stood; None: there is none."""
+        return self._connected_at if self._connected.is_set() else None
 
     def publish(
         self, topic: str, payload: bytes, retain: bool = True, properties: Mapping[str, str] | None = None
@@ -121,9 +127,10 @@ class Publisher:
             try:
                 async with self._make() as client:
                     self._client = client
+                    self._connected_at = asyncio.get_running_loop().time()
                     self._connected.set()
                     self.trouble, wait = "", 0.2
-                    await self._drain(client)
+                    await _first_of(self._drain(client), _until_lost(client))
             except (aiomqtt.MqttError, OSError, TimeoutError) as error:
                 self._version5 = self._version5 and not _refuses_version(error)
                 if not self.trouble:
@@ -198,6 +205,25 @@ class Publisher:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.UserProperty = list(outgoing.properties.items())
         return properties
+
+
+async def _until_lost(client: aiomqtt.Client) -> None:
+    """Raise MqttError once the connection is lost, whether there is something to publish or not."""
+    async for _ in client.messages:
+        pass
+
+
+async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Work until the first is done or raises, and end the others."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 def _refuses_version(error: Exception) -> bool:

@@ -168,17 +168,24 @@ def test_damage_to_the_places_is_noticed(tmp_path: Path, damage: str) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 20), size=st.integers(1, 60), few=st.integers(0, 40), turn=st.integers(1, 40))
+@given(
+    seed=st.integers(0, 20),
+    size=st.integers(1, 60),
+    few=st.integers(0, 40),
+    turn=st.integers(1, 40),
+    looked=st.integers(0, 60),
+)
 def test_when_readings_are_placed_changes_no_result(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, size: int, few: int, turn: int
+    tmp_path_factory: pytest.TempPathFactory, seed: int, size: int, few: int, turn: int, looked: int
 ) -> None:
     life = noisy_life(seed)
     life = life + life[10:20]  # repeats
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        for limits in ((10**9, 1), (few, turn)):
+        for limits in ((10**9, 1, 0), (few, turn, looked)):
             patch.setattr(ingests, "FEW", limits[0])
             patch.setattr(ingests, "TURN_READINGS", limits[1])
+            patch.setattr(ingests, "LOOKED_THROUGH", limits[2])
             with Ledger.open(tmp_path_factory.mktemp("ledger")) as ledger:
                 ingest = Ingest(ledger, two_scales(), LATENESS)
                 for start in range(0, len(life), size):
