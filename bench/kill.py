@@ -33,7 +33,8 @@ from bench.place import broker
 __all__ = ["Gateway", "Outcome", "Publisher", "Trial", "await_session", "drain", "run"]
 
 SITE = "bench"
-DEVICES = 5
+DEVICES = 200
+"""So many that what has come while a gateway was down moves many channels at once (decision 31)."""
 DRAIN_S = 90.0
 STOP_S = 10.0
 CONNECT_S = 10.0
@@ -57,7 +58,9 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of the readings. `doubled`: keys stored more than once; `lost`: acknowledged, not stored."""
+    """What became of the readings. `doubled`: keys stored more than once; `lost`: acknowledged, not stored; `differing`:
+    verdicts that are not what a recomputation says; `together`: batches whose states waited for their rows.
+    """
 
     cycles: int
     published: int
@@ -66,6 +69,8 @@ class Outcome:
     lost: int
     doubled: int
     redelivered: int
+    differing: int
+    together: int
     counters: dict[str, int]
     cut_short: int
     exit_code: int
@@ -220,6 +225,17 @@ class Gateway:
         """Return the counters."""
         return {str(k): int(n) for k, n in self._ask("SELECT name, n FROM counter")}
 
+    def together(self) -> int:
+        """Return how many batches moved so many channels that their states were one entry."""
+        return int(self._ask("SELECT COALESCE(MAX(id), 0) FROM state_change")[0][0])
+
+    def differing(self) -> int:
+        """Return how many verdicts `metergate verify verdicts` finds to be others than were stored."""
+        said = subprocess.run(
+            self.command("verify", "verdicts", "--json"), check=False, capture_output=True, **self.place
+        )
+        return int(json.loads(said.stdout)["differing"])
+
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         connection = sqlite3.connect(self.folder / "var/ledger.sqlite", timeout=10)
         try:
@@ -257,6 +273,8 @@ def run(trial: Trial) -> Outcome:
         lost=len(publisher.acknowledged - set(stored)),
         doubled=sum(n > 1 for n in stored.values()),
         redelivered=counters.get("duplicate", 0),
+        differing=gateway.differing(),
+        together=gateway.together(),
         counters=counters,
         cut_short=cut_short,
         exit_code=code,
@@ -308,7 +326,8 @@ def main() -> None:
     else:
         for name, value in (asdict(outcome) | {"balanced": outcome.balanced}).items():
             print(f"{name:14} {value}")
-    fine = not outcome.lost and not outcome.doubled and outcome.balanced and outcome.exit_code == 0
+    wrong = outcome.lost + outcome.doubled + outcome.differing
+    fine = not wrong and outcome.balanced and outcome.exit_code == 0
     raise SystemExit(0 if fine else 1)
 
 

@@ -14,7 +14,8 @@ def test_killing_the_gateway_again_and_again_loses_and_doubles_nothing(mosquitto
     outcome = run(Trial(port=mosquitto.port, folder=tmp_path / "site", cycles=5, rate=300, seed=7))
     assert outcome.cut_short == outcome.cycles
     assert outcome.acknowledged == outcome.published > 300
-    assert (outcome.lost, outcome.doubled) == (0, 0)
+    assert (outcome.lost, outcome.doubled, outcome.differing) == (0, 0, 0)
+    assert outcome.together > 0
     assert outcome.stored == outcome.published
     assert outcome.balanced
     assert outcome.counters["stored"] == outcome.stored
