@@ -18,6 +18,7 @@ from gateway.app import make_router, plan_from, rule_packs, settings_of
 from gateway.ledger.store import Ledger, hold
 from gateway.runtime.announcer import Announcer
 from gateway.runtime.clock import now_ns
+from gateway.runtime.clock_watch import ClockWatch
 from gateway.runtime.forwarding import forwarding
 from gateway.runtime.publisher import Publisher, PublisherSettings
 from gateway.runtime.retention import Housekeeping, Keeper, policy_of
@@ -69,7 +70,11 @@ async def run_gateway(config: Path | None) -> None:
                 clock=now_ns,
                 lateness_ns=settings.lateness,
                 housekeeping=None if policy is None else Housekeeping(keeper=Keeper(policy=policy)),
-                beside=[partial(keep_rolling, open_ledger=open_ledger, clock=now_ns), yielding],
+                beside=[
+                    partial(keep_rolling, open_ledger=open_ledger, clock=now_ns),
+                    yielding,
+                    ClockWatch(settings.site, open_ledger, now_ns, lambda: service.heard),
+                ],
             )
             log.info(
                 "site %s, ledger %s, broker %s", settings.site, settings.data_dir / "ledger.sqlite", settings.broker.url

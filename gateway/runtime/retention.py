@@ -39,6 +39,8 @@ STRETCH_DAYS = 14
 """A horizon moves by so much at once."""
 WALK = 128
 """So many readings are judged at once on the way to a horizon."""
+BELIEVED_NS = 31 * DAY_NS
+"""So far ahead of the newest reading the clock is believed: one that is years ahead must not have histories deleted."""
 LOOK_S = 60.0
 REST_S = 0.1
 
@@ -320,11 +322,15 @@ def _draw(ingest: Ingest, until: int, left: Sequence[tuple[_Edge, States]]) -> N
 
 @dataclass(slots=True, kw_only=True)
 class Housekeeping:
-    """What a running gateway does by a policy: looks every hour what is due, and deletes it with rests between."""
+    """What a running gateway does by a policy: looks every hour what is due, and deletes it with rests between.
+
+    A clock far ahead of all readings may be wrong; a person who knows it to be right has `metergate retention run`.
+    """
 
     keeper: Keeper
     _hour: int = -1
     _busy: bool = False
+    _doubted: bool = False
 
     def __call__(self, ingest: Ingest, at: int) -> float:
         """Do a little at the moment `at` (ns); return how long to wait (s) before the next time."""
@@ -332,9 +338,21 @@ class Housekeeping:
             if at // HOUR_NS == self._hour:
                 return LOOK_S
             self._hour, self._busy = at // HOUR_NS, True
-            self.keeper.begin(ingest, at)
+            self.keeper.begin(ingest, self._believed(ingest, at))
         run = next(iter(retention.deletions(ingest.ledger.connection, 1)), None)
         self._busy = self.keeper.step(ingest, at)
         if not self._busy and run is not None and run.ended_at is None:
             log.info("retention: %d readings and %d hourly roll-ups deleted", run.readings, run.rollups)
         return REST_S if self._busy else LOOK_S
+
+    def _believed(self, ingest: Ingest, at: int) -> int:
+        """Return the moment (ns) that ages are counted from."""
+        newest = max(int(ingest.seen["newest"].max(initial=0)), 0)
+        doubted = at > newest + BELIEVED_NS
+        if doubted and newest and not self._doubted:
+            log.warning(
+                "retention: the clock is %d days ahead of the newest reading, and what is deleted is counted from the "
+                "readings; if the clock is right, `metergate retention run` goes by it", (at - newest) // DAY_NS,
+            )  # fmt: skip
+        self._doubted = doubted
+        return min(at, newest + BELIEVED_NS)

@@ -25,7 +25,7 @@ from gateway.runtime.ingest import Batch, Done, Ingest
 from gateway.runtime.priority import give_way
 from gateway.runtime.sparing import process
 
-__all__ = ["STALLED_S", "Announce", "Beside", "Decode", "Decoded", "Service", "Write", "slices"]
+__all__ = ["FRESH_NS", "STALLED_S", "Announce", "Beside", "Decode", "Decoded", "Service", "Write", "slices"]
 
 log = logging.getLogger("metergate")
 
@@ -51,6 +51,7 @@ MOVES = 2
 BUSY_S = 1.0
 HOUSE_TROUBLE_S = 60.0
 FRESH_NS = 60 * 10**9
+"""Readings this old at most are fresh: what they say is so now."""
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
 STALLED_S = 10.0
 """Work on the ledger that takes longer is taken for stuck: a disk that answers no more raises no error."""
@@ -161,6 +162,8 @@ class Service:
     trouble: str | None = None
     fresh: bool = False
     _records: int = 0
+    _last_at: int = 0
+    _last_times: Sequence[int] = ()
     _version: int | None = None
     _marks: tuple[int, int, int] = (0, 0, 0)
     _at: Callable[[], float] = lambda: 0.0
@@ -175,6 +178,12 @@ class Service:
     def share(self) -> float:
         """How much of the time is for work beside: none behind a backlog, little while readings pour in."""
         return 0.0 if self.behind else SHARE_BUSY if self._records > BUSY_READINGS else SHARE
+
+    @property
+    def heard(self) -> tuple[int, int]:
+        """How many readings have come, and how far (ns) the clock was ahead of most of the last that came together."""
+        times = sorted(self._last_times)
+        return self.totals.received, self._last_at - times[len(times) // 2] if times else 0
 
     @property
     def busy_s(self) -> float:
@@ -332,7 +341,10 @@ class Service:
         topic, payload = [m.topic for m in messages], [m.payload for m in messages]
         newest, total, records, number = 0, 0, 0, 0
         for readings, refused in self._decoded(messages):
-            newest = max(newest, max(readings.column("time"), default=0))
+            times = readings.column("time")
+            newest = max(newest, max(times, default=0))
+            if times:
+                self._last_at, self._last_times = at, times
             total += len(readings)
             records += len(readings) + len(refused)
             for i, part in enumerate(slices(readings, SLICE_READINGS)):

@@ -25,6 +25,7 @@ from gateway.metrology.instants import parse_rfc3339
 from gateway.metrology.readings import Reading
 from gateway.pipeline.state import dump
 from gateway.runtime.ingest import Batch, Ingest
+from gateway.runtime.retention import BELIEVED_NS, LOOK_S, Housekeeping
 from gateway.verifying import Verification, verify_verdicts
 from tests.ledger.retained import CERTIFIED, DAY, HOUR, LATENESS, POLICY, SETTINGS, START, Site, documents, life, plan
 
@@ -207,6 +208,19 @@ def test_a_certificate_dated_before_the_horizon_changes_nothing_that_is_gone(sit
     found = verified(site)
     assert found.sound
     assert ("scale", "mass", LAST_CERTIFICATE) in found.horizons
+
+
+def test_a_clock_that_is_years_ahead_has_no_history_deleted(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    lived(site, retained=False)
+    newest, ahead = int(site.ingest.seen["newest"].max()), 3650 * DAY
+    catch_up(site.ledger, newest + ahead)
+    housekeeping = Housekeeping(keeper=site.keeper)
+    for hour in range(2):
+        while housekeeping(site.ingest, newest + ahead + hour * HOUR) < LOOK_S:
+            pass
+    assert caplog.text.count("3650 days ahead of the newest reading") == 1
+    assert site.horizon("meter", "voltage") == newest + BELIEVED_NS - POLICY.raw_ns - (newest + BELIEVED_NS) % DAY
+    assert site.rows("SELECT COUNT(*) FROM reading WHERE time < ?", newest)[0][0] > 0
 
 
 def test_tampering_is_still_found_behind_a_horizon(site: Site) -> None:
