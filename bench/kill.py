@@ -58,8 +58,9 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of the readings. `doubled`: keys stored more than once; `lost`: acknowledged, not stored; `differing`:
-    verdicts that are not what a recomputation says; `together`: batches whose states waited for their rows.
+    """What became of the readings. `doubled`: keys stored more than once; `lost`: acknowledged, not stored.
+
+    `differing`: verdicts that are not what a recomputation says; `together`: batches whose states waited for rows.
     """
 
     cycles: int
