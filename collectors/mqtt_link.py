@@ -7,6 +7,7 @@ connection. Why not paho-mqtt: docs/decisions.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 import threading
@@ -23,6 +24,7 @@ from collectors.mqtt_troubles import Trouble
 __all__ = ["Link", "LinkOwner"]
 
 _CLOSE_S = 1.0
+_STALL_S = 1.0
 _GATHER_S = 0.005
 """So long nothing is read after a read: each wake-up takes the interpreter from whoever judges (decision 28)."""
 _SUBSCRIBE_ID, _STATUS_ID, _UNSUBSCRIBE_ID = 1, 2, 3
@@ -79,6 +81,7 @@ class Link(asyncio.Protocol):
         # A ping goes out after this, and the link is dead after as much again: within twice `keepalive_s`.
         self._keepalive_s = float(max(1, settings.keepalive_s - 1))
         self._said_at = self._heard_at = self._ticked_at = 0.0
+        self._stalled_at = -math.inf
         self._pinged_at: float | None = None
         self._rest = bytearray()
         self._needed = 2
@@ -129,13 +132,14 @@ class Link(asyncio.Protocol):
             will_topic=s.status_topic,
             will_payload=b"offline",
         )
-        self._heard_at = self._loop.time()
+        self._heard_at = self._ticked_at = self._loop.time()
         self._say(packets.connect(self.version, login))
         self._tick()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """The other side, or the network, has ended it."""
-        self._end(troubles.lost(self._settings, was_accepted=self._is_accepted))
+        """The other side, or the network, has ended it; maybe for what we did not say while we were stalled."""
+        was_stalled = self._loop.time() - self._stalled_at < _STALL_S
+        self._end(troubles.lost(self._settings, was_accepted=self._is_accepted, was_stalled=was_stalled))
 
     async def close(self) -> None:
         """Say goodbye within a second and close; the session and what it holds stay at the broker."""
@@ -175,6 +179,8 @@ class Link(asyncio.Protocol):
         now = self._loop.time()
         # After a stall of our own the answer may be there, not yet read: it gets one more tick.
         was_stalled, self._ticked_at = now - self._ticked_at > 2 * step, now
+        if was_stalled:
+            self._stalled_at = now
         if self._pinged_at is not None and now - self._pinged_at >= self._keepalive_s and not was_stalled:
             self._end(troubles.silent(self._settings))
             return

@@ -64,10 +64,11 @@ def silent(s: MqttSettings) -> Trouble:
     )
 
 
-def lost(s: MqttSettings, *, was_accepted: bool) -> Trouble:
-    """The connection ended without a word."""
+def lost(s: MqttSettings, *, was_accepted: bool, was_stalled: bool = False) -> Trouble:
+    """The connection ended without a word; `was_stalled`: this process had not run for a while."""
     if was_accepted:
-        return Trouble(fault=Fault.CUT, cause=f"the connection to {s.place} is lost", remedy="it is tried again")
+        fault = Fault.LOST if was_stalled else Fault.CUT
+        return Trouble(fault=fault, cause=f"the connection to {s.place} is lost", remedy="it is tried again")
     return Trouble(
         fault=Fault.CLOSED_EARLY,
         cause=f"{s.place} closes the connection instead of answering",

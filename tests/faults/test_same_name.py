@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -122,6 +123,22 @@ def test_a_broker_that_cuts_everybody_is_connected_to_again_at_once(mosquitto: M
                 await until_happened(one, mine, EventKind.DISCONNECTED, flap)
             await until(one, Phase.CONNECTED)
         assert count(mine, EventKind.PASSIVE) == 0
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_ended_while_we_were_stalled_was_not_taken_over(mosquitto: Mosquitto) -> None:
+    async def run() -> None:
+        mine: list[MqttEvent] = []
+        async with source(mosquitto.port, events=mine, beside=lambda: 0.0) as one:
+            await one.wait_ready()
+            mosquitto.stop()
+            time.sleep(1.5)  # noqa: ASYNC251  the stall
+            mosquitto.start()
+            await until_happened(one, mine, EventKind.DISCONNECTED)
+            assert one.state.trouble is not None
+            assert one.state.trouble.fault is Fault.LOST
+            await until(one, Phase.CONNECTED)
 
     asyncio.run(run())
 
