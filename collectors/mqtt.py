@@ -39,7 +39,7 @@ log = logging.getLogger("metergate.mqtt")
 _AT_ONCE_S = 0.0
 _CLOSED_EARLY_BEFORE_DOWNGRADE = 2
 _FLAPS = 3
-"""So often the place at the broker is taken back from another client of our name; then it is left to that one."""
+"""Taken so often by another client of our name, the place at the broker is left to that one."""
 
 
 class Phase(Enum):

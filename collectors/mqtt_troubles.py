@@ -77,7 +77,7 @@ def lost(s: MqttSettings, *, was_accepted: bool, was_stalled: bool = False) -> T
 
 
 def alone_cut(s: MqttSettings) -> Trouble:
-    """Of several connections to the broker only this one ended: brokers that do not say so take it for another."""
+    """Of several connections to the broker only this one ended, as where it gives our place away without a word."""
     return Trouble(
         fault=Fault.TAKEN_OVER,
         cause=f'{s.place} again and again ends the connection of "{s.client_id}" and no other',

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable
 
-from gateway.alarms.conditions import Severity
-from gateway.errors import MetergateError
 from gateway.ledger.store import Ledger
 from gateway.metrology.instants import SECOND_NS, format_duration
 from gateway.runtime.service import FRESH_NS, Write
-from gateway.runtime.system_alarms import calm, trouble
+from gateway.runtime.system_alarms import PartAlarm
 
 __all__ = ["PART", "ClockWatch"]
 
@@ -31,8 +28,6 @@ STEP_NS = 5 * SECOND_NS
 class ClockWatch:
     """Works beside the service. `clock` gives ns; `heard`: how many readings have come, and how far (ns) the clock was
     ahead of the last of them, of most.
-
-    It writes on a connection of its own, as other commands do: so the service takes note and tells of the alarm.
     """
 
     def __init__(
@@ -42,41 +37,32 @@ class ClockWatch:
         clock: Callable[[], int],
         heard: Callable[[], tuple[int, int]],
     ) -> None:
-        self._site, self._open, self._clock, self._heard = site, open_ledger, clock, heard
+        self._alarm, self._clock, self._heard = PartAlarm(site, PART, open_ledger, clock), clock, heard
 
     async def __call__(self, write: Write, share: Callable[[], float]) -> None:  # noqa: ARG002  the contract's arguments
         """Compare the clock with the loop's, which nobody sets, until cancelled."""
         loop = asyncio.get_running_loop()
         told, elapsed = self._clock(), loop.time()
-        stands, since_count = True, 0  # an alarm of an earlier run may stand
+        untold: int | None = None
+        stands, count_then = True, 0  # an alarm of an earlier run may stand
         while True:
             await asyncio.sleep(LOOK_S)
             before, since = told, elapsed
             told, elapsed = self._clock(), loop.time()
             step = told - before - round((elapsed - since) * SECOND_NS)
-            count, ahead = self._heard()
             if abs(step) >= STEP_NS:
                 log.warning("%s", _text(step))
-                stands, since_count = await self._settled(step) or stands, count
-            elif stands and count > since_count and abs(ahead) < FRESH_NS:
-                stands = not await self._settled(None)
+                untold, count_then = step, self._heard()[0]
+            if untold is not None:
+                if await self._alarm.raise_(_text(untold), {"step_s": untold / SECOND_NS}):
+                    untold, stands = None, True
+            elif stands and self._agrees(count_then):
+                stands = not await self._alarm.clear("the clock and the readings agree")
 
-    async def _settled(self, step: int | None) -> bool:
-        """Raise the alarm of a step, or clear it; return whether it is written."""
-        try:
-            await asyncio.to_thread(self._settle, step)
-        except (sqlite3.Error, OSError, MetergateError) as error:
-            log.warning("the alarm of the clock cannot be written: %s", error)
-            return False
-        return True
-
-    def _settle(self, step: int | None) -> None:
-        with self._open() as ledger:
-            if step is None:
-                calm(ledger, PART, "the clock and the readings agree", self._clock())
-            else:
-                evidence = {"step_s": step / SECOND_NS}
-                trouble(ledger, self._site, PART, Severity.MAJOR, _text(step), evidence, self._clock())
+    def _agrees(self, count_then: int) -> bool:
+        """Return whether readings have come since there were so many, and the clock is right by them."""
+        count, ahead = self._heard()
+        return count > count_then and abs(ahead) < FRESH_NS
 
 
 def _text(step: int) -> str:

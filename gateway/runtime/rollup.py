@@ -60,10 +60,6 @@ async def keep_rolling(
                     if not trouble:
                         log.warning("roll-ups cannot be kept: %s; histories are right without them, but slower", error)
                     trouble, wait = True, TROUBLE_S
-                except Exception:  # the last line of defence: an error of ours must not end the gateway
-                    log.exception("roll-ups cannot be kept; histories are right without them, but slower")
-                    trouble, wait = True, TROUBLE_S
-                if trouble:
                     await aside(reader.close)
                 await asyncio.sleep(wait)
         finally:

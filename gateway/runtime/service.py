@@ -49,7 +49,7 @@ CHECKPOINT_S = 0.5
 LONG_LOG_PAGES = 16384
 MOVES = 2
 BUSY_S = 1.0
-HOUSE_TROUBLE_S = 60.0
+HOUSE_TROUBLE_S = BESIDE_TROUBLE_S = 60.0
 FRESH_NS = 60 * 10**9
 """Readings this old at most are fresh: what they say is so now."""
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
@@ -416,7 +416,12 @@ class Service:
         def write(some: Callable[[Ledger], T]) -> Awaitable[T]:
             return on_ledger(lambda: some(self._at_work.ledger))
 
-        await work(write, lambda: self.share)
+        while True:
+            try:
+                return await work(write, lambda: self.share)
+            except Exception:  # the last line of defence: an error of ours there must not end the gateway
+                log.exception("what works beside ingest has failed; readings are taken on, and it is tried again")
+            await asyncio.sleep(BESIDE_TROUBLE_S)
 
     def _clear(self, housekeeping: Callable[[Ingest, int], float]) -> float:
         try:

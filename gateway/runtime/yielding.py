@@ -6,20 +6,14 @@ It stands while our place is left to the other, and until we have had it back fo
 from __future__ import annotations
 
 import asyncio
-import logging
-import sqlite3
 from collections.abc import Callable
 
 from collectors.mqtt import EventKind, MqttEvent
-from gateway.alarms.conditions import Severity
-from gateway.errors import MetergateError
 from gateway.ledger.store import Ledger
 from gateway.runtime.service import Write
-from gateway.runtime.system_alarms import calm, trouble
+from gateway.runtime.system_alarms import PartAlarm
 
 __all__ = ["PART", "YieldingAlarm"]
-
-log = logging.getLogger("metergate")
 
 PART = "broker"
 STEADY_S = 60.0
@@ -29,13 +23,10 @@ _ENDED = {EventKind.DISCONNECTED, EventKind.PASSIVE}
 
 
 class YieldingAlarm:
-    """Told of the connection's events by `note`; works beside the service. `client_id`: our name; `clock` gives ns.
-
-    It writes on a connection of its own, as other commands do: so the service takes note and tells of the alarm.
-    """
+    """Told of the connection's events by `note`; works beside the service. `client_id`: our name; `clock` gives ns."""
 
     def __init__(self, site: str, client_id: str, open_ledger: Callable[[], Ledger], clock: Callable[[], int]) -> None:
-        self._site, self._client_id, self._open, self._clock = site, client_id, open_ledger, clock
+        self._alarm, self._client_id = PartAlarm(site, PART, open_ledger, clock), client_id
         self._taken: str | None = None
         self._is_ours = False
         self._changed = asyncio.Event()
@@ -56,10 +47,7 @@ class YieldingAlarm:
             self._changed.clear()
             if self._taken is None and (not self._is_ours or await self._changes_within(STEADY_S)):
                 continue
-            try:
-                await asyncio.to_thread(self._settle, self._taken)
-            except (sqlite3.Error, OSError, MetergateError) as error:
-                log.warning("the alarm of the broker cannot be written: %s; it is tried again", error)
+            if not await self._settled():
                 self._changed.set()
                 await asyncio.sleep(RETRY_S)
 
@@ -70,10 +58,7 @@ class YieldingAlarm:
             return False
         return True
 
-    def _settle(self, taken: str | None) -> None:
-        with self._open() as ledger:
-            if taken is None:
-                calm(ledger, PART, "the gateway has had its place at the broker to itself", self._clock())
-            else:
-                evidence = {"client_id": self._client_id}
-                trouble(ledger, self._site, PART, Severity.MAJOR, taken, evidence, self._clock())
+    async def _settled(self) -> bool:
+        if self._taken is None:
+            return await self._alarm.clear("the gateway has had its place at the broker to itself")
+        return await self._alarm.raise_(self._taken, {"client_id": self._client_id})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -82,6 +83,33 @@ def test_a_step_is_an_alarm_until_readings_agree_with_the_clock(
         ("system", "clock", "raised", "major"), ("system", "clock", "cleared", "major"),
     ]  # fmt: skip
     assert events[0]["evidence"]["step_s"] == pytest.approx(step / SECOND_NS, abs=1.0)
+
+
+def test_a_step_that_could_not_be_written_is_written_as_soon_as_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(clock_watch, "LOOK_S", 0.01)
+    world, tries = World(), list[int]()
+
+    def open_ledger() -> Ledger:
+        tries.append(1)
+        if len(tries) < 4:
+            raise sqlite3.OperationalError("database or disk is full")
+        return Ledger.open(tmp_path)
+
+    async def run() -> None:
+        watch = ClockWatch("site", open_ledger, world.clock, lambda: (0, 0))
+        work = asyncio.create_task(watch(None, lambda: 1.0))  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        world.off = HOUR_NS
+        await until(lambda: len(tries) == 4)
+        await asyncio.sleep(0.1)
+        work.cancel()
+
+    asyncio.run(run())
+    with Ledger.open(tmp_path) as ledger:
+        assert KEY in alarm_rows.open_alarms(ledger.connection)
+    assert caplog.text.count("the alarm of the clock cannot be written: database or disk is full") == 3
 
 
 def test_a_stalled_loop_is_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,17 @@ async def until_happened(mqtt: MqttSource, events: list[MqttEvent], kind: EventK
             await mqtt.change()
 
 
+async def taken_over_by_a_stranger(
+    mosquitto: Mosquitto, mqtt: MqttSource, events: list[MqttEvent], flap: int, passive: int = 0
+) -> None:
+    """Have another client of that name come for the `flap`-th time, and go again once all this has happened."""
+    await until(mqtt, Phase.CONNECTED)
+    async with source(mosquitto.port) as stranger:
+        await stranger.wait_ready()
+        await until_happened(mqtt, events, EventKind.DISCONNECTED, flap)
+        await until_happened(mqtt, events, EventKind.PASSIVE, passive)
+
+
 def test_after_three_flaps_one_is_passive_and_the_other_receives(mosquitto: Mosquitto) -> None:
     async def run() -> None:
         first: list[MqttEvent] = []
@@ -84,12 +95,7 @@ def test_the_place_is_tried_again_and_left_at_once_if_it_is_taken_again(mosquitt
         mine: list[MqttEvent] = []
         async with source(mosquitto.port, events=mine, beside=lambda: 0.0, yield_s=0.2) as one:
             for flap in range(1, 6):
-                await until(one, Phase.CONNECTED)
-                async with source(mosquitto.port) as stranger:
-                    await stranger.wait_ready()
-                    await until_happened(one, mine, EventKind.DISCONNECTED, flap)
-                    if flap >= 3:
-                        await until_happened(one, mine, EventKind.PASSIVE, flap - 2)
+                await taken_over_by_a_stranger(mosquitto, one, mine, flap, passive=max(0, flap - 2))
 
     asyncio.run(run())
 
@@ -99,11 +105,8 @@ def test_flaps_long_ago_are_forgotten(mosquitto: Mosquitto) -> None:
         mine: list[MqttEvent] = []
         async with source(mosquitto.port, events=mine, beside=lambda: 0.0, flaps_s=0.02) as one:
             for flap in range(1, 5):
-                await until(one, Phase.CONNECTED)
+                await taken_over_by_a_stranger(mosquitto, one, mine, flap)
                 await asyncio.sleep(0.03)
-                async with source(mosquitto.port) as stranger:
-                    await stranger.wait_ready()
-                    await until_happened(one, mine, EventKind.DISCONNECTED, flap)
         assert count(mine, EventKind.PASSIVE) == 0
 
     asyncio.run(run())

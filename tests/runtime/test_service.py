@@ -405,6 +405,32 @@ def test_what_works_beside_has_the_ledgers_thread_write(tmp_path: Path) -> None:
     assert place.stored() == list(range(50))
 
 
+def test_an_error_of_work_beside_is_told_and_the_work_tried_again_while_readings_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(services, "BESIDE_TROUBLE_S", 0.01)
+    place, tries = Place(tmp_path), list[int]()
+
+    async def beside(_write: Write, _share: Callable[[], float]) -> None:
+        tries.append(1)
+        if len(tries) < 4:
+            raise ZeroDivisionError
+        await asyncio.Event().wait()
+
+    place.service.beside = [beside]
+
+    async def live() -> None:
+        async with running(place):
+            await until(lambda: len(tries) == 4)
+            await place.put(0, 50)
+            await until(lambda: place.source.unacknowledged == 0)
+            place.stop.set()
+
+    asyncio.run(asyncio.wait_for(live(), PATIENCE_S))
+    assert place.stored() == list(range(50))
+    assert caplog.text.count("what works beside ingest has failed") == caplog.text.count("raise ZeroDivisionError") == 3
+
+
 def test_a_service_that_ends_leaves_every_row_of_a_state_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
