@@ -68,7 +68,7 @@ class ClockWatch:
 def _text(step: int) -> str:
     by = format_duration(round(abs(step) / SECOND_NS) * SECOND_NS)
     if step > 0:
-        return f"the gateway's clock was set forward by {by}; if that is wrong, no silence is noticed until it is right"
+        return f"the gateway's clock was set forward by {by}; if that is wrong, silence is misjudged until it is right"
     return (
         f"the gateway's clock was set back by {by}; if that is wrong, readings are quarantined as future_time until it "
         "is right: approve them then"
